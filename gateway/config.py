@@ -1,0 +1,130 @@
+"""The settings of a node, as data: every field says what it is, with a default that works."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.model.plan import Limits, Plan
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A mapping of routing.yaml; an unknown key is an error."""
+
+
+class Listen(_Section):
+    """An address to listen on."""
+
+    host: str = "127.0.0.1"
+    port: int = 8787
+
+
+class Routing(_Section):
+    """How a hostname leads to a script."""
+
+    base_domain: str = "localhost"
+    """``{script}.{base_domain}`` reaches a script of the default namespace."""
+    functions_domain: str = ""
+    """``{functions_domain}/{customer}/{function}/…`` reaches script ``customer-function``; empty: off."""
+    reserved_labels: tuple[str, ...] = (
+        "www", "admin", "api", "app", "static", "assets", "vercel", "mail", "ns1", "ns2", "waypost",
+    )
+    """Labels that never are a script below the base domain."""
+    tenant_header: str = ""
+    """Header that names the script (``X-Tenant-Id``), believed from trusted proxies only; empty: off."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks (CIDR) whose ``X-Forwarded-*`` and tenant header are believed."""
+    cache_entries: int = 100_000
+    """Routes kept in memory."""
+    cache_seconds: float = 60.0
+    """How long a route may be served from memory; changes made on this node act at once."""
+
+
+class Runtime(_Section):
+    """What tenant code finds."""
+
+    packages: tuple[str, ...] = ("fastapi", "starlette", "flask")
+    """Installed distributions tenants may import, with all they require. Missing ones are told."""
+    startup_cpu_ms: int = 1000
+    """CPU milliseconds to load a script."""
+    startup_wall_ms: int = 10_000
+    """Elapsed milliseconds to load a script."""
+
+
+class SandboxConfig(_Section):
+    """How strictly tenants are jailed."""
+
+    minimum_level: str = "namespaces"
+    """``full`` (namespaces, Landlock, seccomp) or ``namespaces`` (namespaces, seccomp)."""
+
+
+class Egress(_Section):
+    """Where subrequests may go."""
+
+    allow_private: bool = False
+    """Also private, loopback and link-local addresses. Only for development."""
+    allow: tuple[str, ...] = ()
+    """Networks (CIDR) reachable although private."""
+    timeout_seconds: float = 30.0
+    """Longest wait for a byte of an answer."""
+
+
+class Upload(_Section):
+    """What an upload may be."""
+
+    max_mb: int = 10
+    """Size of all modules together, MiB."""
+    max_modules: int = 2000
+    """Number of files in a bundle."""
+
+
+class AccessLog(_Section):
+    """One JSON line per request."""
+
+    path: str = "access.log"
+    """A file below the data directory, ``-`` for standard output, empty: off."""
+
+
+DEFAULT_PLANS: dict[str, Limits] = {
+    "enterprise": Limits(
+        cpu_ms=50, subrequests=50, memory_mb=512, wall_ms=120_000, concurrency=100, body_mb=500,
+        instances=16,
+    ),
+    "pro": Limits(
+        cpu_ms=20, subrequests=20, memory_mb=256, wall_ms=60_000, concurrency=50, body_mb=100,
+        instances=8,
+    ),
+    "free": Limits(cpu_ms=10, subrequests=5, memory_mb=128, wall_ms=30_000, concurrency=20, body_mb=10),
+}
+
+
+class Config(_Section):
+    """A node."""
+
+    listen: Listen = Listen()
+    """The tenants' traffic."""
+    api: Listen = Listen(port=8788)
+    """The control API, metrics and health; never reachable through the tenants' port."""
+    data_dir: str = ".waypost"
+    """State of this node: database, logs."""
+    default_namespace: str = "production"
+    """Dispatch namespace that hostnames lead to when they name none."""
+    default_plan: str = "free"
+    """Plan of new tenants, and of tenants whose plan is unknown."""
+    plans: dict[str, Limits] = msgspec.field(default_factory=DEFAULT_PLANS.copy)
+    """What each plan allows."""
+    queue_seconds: float = 5.0
+    """How long a request may wait for its turn before it is shed."""
+    routing: Routing = Routing()
+    runtime: Runtime = Runtime()
+    sandbox: SandboxConfig = SandboxConfig()
+    egress: Egress = Egress()
+    upload: Upload = Upload()
+    access_log: AccessLog = AccessLog()
+    insecure_no_sandbox: bool = False
+    """Development only; set by ``--insecure-no-sandbox``."""
+
+    def plan(self, name: str | None) -> Plan:
+        """The plan of that name; the default plan when there is none."""
+        if name is not None and name in self.plans:
+            return Plan(name, self.plans[name])
+        return Plan(self.default_plan, self.plans[self.default_plan])

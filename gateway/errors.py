@@ -1,0 +1,192 @@
+"""The gateway's error tree: what ends a request (or a control call) short of success.
+
+WaypostError
+├── ConfigError               routing.yaml or the environment is wrong; names file and line
+├── Refusal                   a request that gets an error page: ``status``, ``code``, ``outcome``, ``fault``
+│   ├── BadRequest            400 / 413 / 414 / 431, the client's fault
+│   ├── NotConfigured         404, nobody answers to this hostname
+│   ├── ScriptNotFound        404, the route names a script that is not there
+│   ├── Suspended             403, the operator's kill switch
+│   ├── LoadShed              503 + Retry-After, too much is waiting
+│   ├── LimitExceeded         503 / 504, one of the plan's limits
+│   ├── TenantFailed          500 / 502, the tenant's code raised, crashed or answered nonsense
+│   └── PlatformFailed        503, ours
+└── ClientDisconnected        the client went away; nobody to answer
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from sandbox import Outcome
+
+
+class WaypostError(Exception):
+    """Root of everything the gateway raises on purpose."""
+
+
+class ConfigError(WaypostError):
+    """The configuration is wrong; the message says what, where and what to do."""
+
+
+class ClientDisconnected(WaypostError):
+    """The client closed its connection."""
+
+
+class Refusal(WaypostError):
+    """A request that ends in an error page."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal"
+    outcome: ClassVar[Outcome] = Outcome.INTERNAL_ERROR
+    fault: ClassVar[str] = "platform"
+    title: ClassVar[str] = "Internal error"
+    retry_after_seconds: ClassVar[int | None] = None
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+
+class BadRequest(Refusal):
+    """The request itself is wrong."""
+
+    status = 400
+    code = "bad_request"
+    outcome = Outcome.UNKNOWN
+    fault = "client"
+    title = "Bad request"
+
+
+class BodyTooLarge(BadRequest):
+    """The request body is longer than the plan allows."""
+
+    status = 413
+    code = "body_too_large"
+    title = "Request body too large"
+
+
+class UrlTooLong(BadRequest):
+    """The URL is longer than 16 KiB."""
+
+    status = 414
+    code = "url_too_long"
+    title = "URL too long"
+
+
+class HeadersTooLarge(BadRequest):
+    """The request headers are larger than 128 KiB in total."""
+
+    status = 431
+    code = "headers_too_large"
+    title = "Request headers too large"
+
+
+class NotConfigured(Refusal):
+    """No route leads from this hostname to a script."""
+
+    status = 404
+    code = "hostname_not_configured"
+    outcome = Outcome.SCRIPT_NOT_FOUND
+    fault = "client"
+    title = "Hostname not configured"
+
+
+class ScriptNotFound(Refusal):
+    """The hostname leads to a script that does not exist."""
+
+    status = 404
+    code = "script_not_found"
+    outcome = Outcome.SCRIPT_NOT_FOUND
+    fault = "tenant"
+    title = "Script not found"
+
+
+class Suspended(Refusal):
+    """The operator has suspended this tenant."""
+
+    status = 403
+    code = "suspended"
+    outcome = Outcome.KILL_SWITCH
+    fault = "platform"
+    title = "Suspended"
+
+
+class LoadShed(Refusal):
+    """Too many requests wait already."""
+
+    status = 503
+    code = "load_shed"
+    outcome = Outcome.LOAD_SHED
+    fault = "limit"
+    title = "Too busy"
+    retry_after_seconds = 1
+
+
+class LimitExceeded(Refusal):
+    """One of the plan's limits ended the invocation."""
+
+    status = 503
+    code = "1102"
+    fault = "limit"
+    title = "Worker exceeded resource limits"
+
+
+class CpuExceeded(LimitExceeded):
+    """The invocation used up its CPU time."""
+
+    outcome = Outcome.EXCEEDED_CPU
+    title = "Worker exceeded CPU time limit"
+
+
+class MemoryExceeded(LimitExceeded):
+    """The instance used up its memory."""
+
+    outcome = Outcome.EXCEEDED_MEMORY
+    title = "Worker exceeded memory limit"
+
+
+class WallTimeExceeded(LimitExceeded):
+    """The invocation took too long."""
+
+    status = 504
+    code = "wall_time"
+    outcome = Outcome.EXCEEDED_WALL_TIME
+    title = "Worker exceeded wall time limit"
+
+
+class TenantFailed(Refusal):
+    """The tenant's code raised, or its process died."""
+
+    status = 500
+    code = "1101"
+    outcome = Outcome.EXCEPTION
+    fault = "tenant"
+    title = "Worker threw an exception"
+
+
+class BadResponse(TenantFailed):
+    """The tenant's code answered with something that is not HTTP."""
+
+    status = 502
+    code = "bad_response"
+    title = "Worker sent an invalid response"
+
+
+class ProtocolViolation(TenantFailed):
+    """The instance broke the wire protocol."""
+
+    status = 502
+    code = "protocol"
+    outcome = Outcome.INTERNAL_ERROR
+    title = "Worker broke the platform's protocol"
+
+
+class PlatformFailed(Refusal):
+    """The platform could not run the script."""
+
+    status = 503
+    code = "platform"
+    outcome = Outcome.INTERNAL_ERROR
+    fault = "platform"
+    title = "The platform could not run this worker"

@@ -1,0 +1,62 @@
+"""Requests as the corridor sees them, and where replies go."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+import msgspec
+
+HeaderList = list[tuple[bytes, bytes]]
+
+
+class Request(msgspec.Struct, gc=False):
+    """An HTTP request as it came in, cleaned by the edge. Bodies stay streams."""
+
+    ray: str
+    """Request id, answered as ``waypost-ray``."""
+    method: str
+    scheme: str
+    host: str
+    """Host without port, lower case, A-labels, no trailing dot."""
+    authority: str
+    """Host and port as the client named them."""
+    path: bytes
+    """Raw, still percent-encoded."""
+    query: bytes
+    headers: HeaderList
+    """What the tenant may see: hop-by-hop and platform headers removed, forwarded ones set."""
+    client: tuple[str, int] | None
+    accept: str
+    """The Accept header, for error pages."""
+    tenant_header: str | None = None
+    """Value of the tenant header when a trusted proxy sent one."""
+    content_length: int | None = None
+    """Bytes announced; None when there is no body or it is chunked."""
+    receive: Callable[[], Awaitable[tuple[bytes, bool]]] | None = None
+    """Reads the next body chunk: (bytes, more to come). None when the request has no body.
+    Raises ClientDisconnected when the client is gone."""
+
+    @property
+    def url(self) -> str:
+        """Absolute URL as the client asked for it."""
+        query = f"?{self.query.decode('latin-1')}" if self.query else ""
+        return f"{self.scheme}://{self.authority}{self.path.decode('latin-1')}{query}"
+
+
+class Reply(Protocol):
+    """Where a reply is written. ``start`` once, then ``write`` until ``more`` is False."""
+
+    started: bool
+
+    async def start(self, status: int, headers: HeaderList) -> None:
+        """Send the head. ``headers`` are the tenant's, already validated."""
+
+    async def write(self, chunk: bytes, *, more: bool) -> None:
+        """Send body bytes; returns when the client's connection can take more."""
+
+    def abort(self) -> None:
+        """Cut the connection, so that a truncated answer cannot look complete."""
+
+    async def closed(self) -> None:
+        """Return when the client has gone away."""

@@ -1,0 +1,29 @@
+"""Where a request goes."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.model.plan import Limits
+from gateway.model.script import ScriptKey, TenantStatus
+
+
+class HostnameRecord(msgspec.Struct, frozen=True, rename="camel"):
+    """The value of a ``hostname:<host>`` key, as JSON in the routing store."""
+
+    worker_name: str
+    namespace: str = ""
+    tenant: str = ""
+
+
+class Route(msgspec.Struct, frozen=True, gc=False):
+    """A resolved request: the script version that serves it, and under which limits."""
+
+    key: ScriptKey
+    tenant: str
+    version_id: str
+    plan: str
+    limits: Limits
+    status: TenantStatus
+    mount: str = ""
+    """Path prefix below which the script lives (``/acme/hello``), empty at the root of a host."""

@@ -1,0 +1,100 @@
+"""Scripts, their versions, and the tenants that own them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import msgspec
+
+
+class ScriptKey(NamedTuple):
+    """The identity of a script on this platform."""
+
+    namespace: str
+    name: str
+
+
+class TenantStatus(StrEnum):
+    """Whether a tenant's scripts are served."""
+
+    ACTIVE = "active"
+    SUSPENDED = "suspended"
+
+
+class Tenant(msgspec.Struct, frozen=True):
+    """One of the operator's customers."""
+
+    slug: str
+    plan: str
+    status: TenantStatus
+    created_ms: int
+    name: str = ""
+
+
+class Namespace(msgspec.Struct, frozen=True):
+    """A dispatch namespace: the container of tenants' scripts."""
+
+    id: str
+    name: str
+    created_ms: int
+
+
+class Binding(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One named value of a version's ``env``."""
+
+    name: str
+    type: str
+    """``plain_text``, ``secret_text`` or ``json``."""
+    text: str | None = None
+    json: Any = None
+
+    @property
+    def value(self) -> Any:
+        """What ``env.<name>`` is inside the instance."""
+        return self.json if self.type == "json" else self.text
+
+
+class Module(msgspec.Struct, frozen=True):
+    """One file of a bundle."""
+
+    name: str
+    content_type: str
+    content: bytes
+
+
+class Version(msgspec.Struct, frozen=True, kw_only=True):
+    """An immutable snapshot of code and configuration."""
+
+    id: str
+    key: ScriptKey
+    tenant: str
+    etag: str
+    created_ms: int
+    main_module: str
+    modules: tuple[Module, ...]
+    entrypoint: str | None = None
+    """Callable named by the metadata; None: the usual names are looked for."""
+    bindings: tuple[Binding, ...] = ()
+    limits: dict[str, int] = {}
+    """The script's own, lower limits, by field name of :class:`gateway.model.plan.Limits`."""
+    compatibility_date: str = ""
+    compatibility_flags: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    handlers: tuple[str, ...] = ()
+    kind: str = "worker"
+    startup_ms: int = 0
+
+
+class Script(msgspec.Struct, frozen=True, kw_only=True):
+    """A script as the resolver needs it: who owns it and which version serves, without its code."""
+
+    key: ScriptKey
+    tenant: str
+    version_id: str
+    created_ms: int
+    modified_ms: int
+    etag: str = ""
+    tags: tuple[str, ...] = ()
+    handlers: tuple[str, ...] = ()
+    limits: dict[str, int] = {}

@@ -1,0 +1,113 @@
+"""One small protocol per aggregate; one contract suite runs over every backend.
+
+The routing KV holds ``hostname:<host>`` → JSON ``{"workerName", "namespace", "tenant"}`` and
+``plan:<tenant>`` → plan name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import msgspec
+
+from gateway.model.script import Namespace, Script, ScriptKey, Tenant, Version
+
+
+class KeyValueStore(Protocol):
+    """The routing KV: ordered string keys, small byte values."""
+
+    async def get(self, key: str) -> bytes | None:
+        """Value of ``key``, None when absent."""
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Set ``key``; durable when it returns."""
+
+    async def put_many(self, items: Iterable[tuple[str, bytes]]) -> None:
+        """Set many keys in one transaction: all or none."""
+
+    async def delete(self, key: str) -> bool:
+        """Remove ``key``; False when it was absent."""
+
+    async def list(self, prefix: str, *, after: str = "", limit: int = 100) -> list[tuple[str, bytes]]:
+        """Keys that start with ``prefix`` and sort after ``after``, in order."""
+
+
+class CatalogStore(Protocol):
+    """Namespaces, scripts and their versions."""
+
+    async def put_namespace(self, namespace: Namespace) -> None:
+        """Create or rename a namespace."""
+
+    async def get_namespace(self, name: str) -> Namespace | None:
+        """A namespace by name."""
+
+    async def list_namespaces(self) -> list[Namespace]:
+        """All namespaces, by name."""
+
+    async def get_script(self, key: ScriptKey) -> Script | None:
+        """What the resolver needs of a script, without its code."""
+
+    async def list_scripts(
+        self, namespace: str, *, tenant: str | None = None, after: str = "", limit: int = 100
+    ) -> list[Script]:
+        """Scripts of a namespace in order of name, of one tenant when given."""
+
+    async def put_version(self, version: Version) -> Script:
+        """Store a version and make it the serving one, in one transaction."""
+
+    async def get_version(self, version_id: str) -> Version | None:
+        """A version with its code and bindings."""
+
+    async def delete_script(self, key: ScriptKey) -> bool:
+        """Remove a script and its versions; False when it was absent."""
+
+
+class StoredToken(msgspec.Struct, frozen=True):
+    """A bearer token as stored: never its secret."""
+
+    id: str
+    hash: str
+    """Hex SHA-256 of the token, which is 256 random bits: a slow hash would add nothing."""
+    tenant: str | None
+    """None: the operator's."""
+    created_ms: int
+    label: str = ""
+
+
+class AccountStore(Protocol):
+    """Tenants and tokens."""
+
+    async def put_tenant(self, tenant: Tenant) -> None:
+        """Create or change a tenant. Its plan is kept in the routing KV as ``plan:<slug>``."""
+
+    async def get_tenant(self, slug: str) -> Tenant | None:
+        """A tenant by slug."""
+
+    async def list_tenants(self, *, after: str = "", limit: int = 100) -> list[Tenant]:
+        """Tenants in order of slug."""
+
+    async def delete_tenant(self, slug: str) -> bool:
+        """Remove a tenant with its plan, tokens, scripts and hostnames; False when absent."""
+
+    async def put_token(self, token: StoredToken) -> None:
+        """Store a token's hash."""
+
+    async def find_token(self, token_hash: str) -> StoredToken | None:
+        """A token by its hash."""
+
+    async def list_tokens(self, tenant: str | None) -> list[StoredToken]:
+        """Tokens of a tenant, or the operator's."""
+
+    async def delete_token(self, token_id: str) -> bool:
+        """Revoke a token; False when absent."""
+
+
+class Store(KeyValueStore, CatalogStore, AccountStore, Protocol):
+    """All aggregates of one node, and its life."""
+
+    async def open(self) -> None:
+        """Connect and migrate."""
+
+    async def close(self) -> None:
+        """Flush and disconnect."""

@@ -1,0 +1,31 @@
+"""What the gateway asks of the sandbox: plain values, no behaviour."""
+
+from __future__ import annotations
+
+import msgspec
+
+MIB = 1 << 20
+
+
+class SandboxSpec(msgspec.Struct, frozen=True):
+    """The size of one instance. Equal specs are interchangeable before code is sent."""
+
+    memory_bytes: int = 128 * MIB
+    """What tenant code may allocate on top of the shared runtime."""
+    scratch_bytes: int = 16 * MIB
+    """Size of the private /tmp."""
+    bundle_bytes: int = 64 * MIB
+    """Size of the private /app that receives the script's modules."""
+
+
+class SupervisorSettings(msgspec.Struct, frozen=True):
+    """How the supervisor builds its zygote."""
+
+    packages: tuple[str, ...] = ()
+    """Distribution names importable inside the jail, with what they require; also preloaded."""
+    minimum_level: str = "namespaces"
+    """Lowest acceptable rung of the ladder, see :mod:`sandbox.doctor`."""
+    insecure: bool = False
+    """Development only: instances run as plain subprocesses, without any barrier."""
+    work_dir: str = ""
+    """Where mount points may be made; empty: a fresh temporary directory."""
