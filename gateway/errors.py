@@ -1,6 +1,7 @@
 """The gateway's error tree: what ends a request (or a control call) short of success.
 
 WaypostError
+├── StartFailed               a version's code could not be loaded in the jail
 ├── ConfigError               routing.yaml or the environment is wrong; names file and line
 ├── Refusal                   a request that gets an error page: ``status``, ``code``, ``outcome``, ``fault``
 │   ├── BadRequest            400 / 413 / 414 / 431, the client's fault
@@ -19,6 +20,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from sandbox import Outcome
+from sandbox.protocol import Failed
 
 
 class WaypostError(Exception):
@@ -27,6 +29,14 @@ class WaypostError(Exception):
 
 class ConfigError(WaypostError):
     """The configuration is wrong; the message says what, where and what to do."""
+
+
+class StartFailed(WaypostError):
+    """A version's code could not be loaded; ``failed`` is what the instance, or its end, said."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(f"{failed.name}: {failed.message}")
+        self.failed = failed
 
 
 class ClientDisconnected(WaypostError):

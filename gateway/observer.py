@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Protocol
 
 from gateway.model.invocation import Invocation
 from gateway.model.script import ScriptKey
@@ -47,3 +48,19 @@ class Observers(Observer):
         """Pass on."""
         for observer in self._observers:
             observer.instance_stopped(key, tenant, why)
+
+
+class Changes(Protocol):
+    """Told when stored facts change, so that caches forget them before the change is answered."""
+
+    def hostname_changed(self, hostname: str) -> None:
+        """The record of a hostname was set or removed."""
+
+    def script_changed(self, key: ScriptKey) -> None:
+        """A script has a new serving version, or is gone."""
+
+    def tenant_changed(self, slug: str) -> None:
+        """A tenant's plan or status changed, or it is gone."""
+
+    def everything_changed(self) -> None:
+        """Too much changed to name."""
