@@ -12,6 +12,7 @@ WaypostError
 │   ├── LimitExceeded         503 / 504, one of the plan's limits
 │   ├── TenantFailed          500 / 502, the tenant's code raised, crashed or answered nonsense
 │   └── PlatformFailed        503, ours
+├── ControlError              a control request that cannot be done; rooms name their own below it
 └── ClientDisconnected        the client went away; nobody to answer
 """
 
@@ -41,6 +42,21 @@ class StartFailed(WaypostError):
 
 class ClientDisconnected(WaypostError):
     """The client closed its connection."""
+
+
+class ControlError(WaypostError):
+    """A control request that cannot be done. ``str()`` says what is wrong, ``fix`` what to do."""
+
+    status: ClassVar[int] = 400
+    code: ClassVar[int] = 10026
+    """Number in Cloudflare's envelope."""
+    word: ClassVar[str] = "bad_request"
+    """Stable code of our own error shape."""
+
+    def __init__(self, message: str, *, fix: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
 
 
 class Refusal(WaypostError):

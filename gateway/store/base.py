@@ -29,8 +29,29 @@ class KeyValueStore(Protocol):
     async def delete(self, key: str) -> bool:
         """Remove ``key``; False when it was absent."""
 
-    async def list(self, prefix: str, *, after: str = "", limit: int = 100) -> list[tuple[str, bytes]]:
+    async def list(
+        self, prefix: str, *, after: str = "", limit: int = 100
+    ) -> list[tuple[str, bytes]]:
         """Keys that start with ``prefix`` and sort after ``after``, in order."""
+
+
+class HostnameStore(Protocol):
+    """The hostname records of the routing KV, by tenant."""
+
+    async def list_hostnames(
+        self, tenant: str, *, prefix: str = "", after: str = "", limit: int = 100
+    ) -> list[tuple[str, bytes]]:
+        """``(hostname, value)`` of one tenant, by prefix, after ``after``, in order."""
+
+
+class NamespaceStore(Protocol):
+    """What managing namespaces needs beyond reading them."""
+
+    async def delete_namespace(self, name: str) -> bool:
+        """Remove a namespace without scripts; False when it is absent or has some."""
+
+    async def count_scripts(self, namespace: str) -> int:
+        """Number of scripts in a namespace."""
 
 
 class CatalogStore(Protocol):
@@ -103,7 +124,7 @@ class AccountStore(Protocol):
         """Revoke a token; False when absent."""
 
 
-class Store(KeyValueStore, CatalogStore, AccountStore, Protocol):
+class Store(KeyValueStore, HostnameStore, NamespaceStore, CatalogStore, AccountStore, Protocol):
     """All aggregates of one node, and its life."""
 
     async def open(self) -> None:

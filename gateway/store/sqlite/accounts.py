@@ -1,0 +1,100 @@
+"""Tenants and tokens in SQLite."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.model.script import Tenant, TenantStatus
+from gateway.store.base import StoredToken
+from gateway.store.sqlite.connections import Connections, Row
+from gateway.store.sqlite.kv import HOSTNAMES, TENANT_OF_VALUE
+
+_TENANTS: Final = (
+    "SELECT t.slug, COALESCE(CAST(kv.value AS TEXT), ''), t.status, t.created_ms, t.name"
+    " FROM tenants t LEFT JOIN kv ON kv.key = 'plan:' || t.slug"
+)
+_TOKENS: Final = "SELECT id, hash, tenant, created_ms, label FROM tokens"
+
+
+class SqliteAccounts:
+    """Tenants and tokens."""
+
+    _db: Connections
+
+    async def put_tenant(self, tenant: Tenant) -> None:
+        """Create or change a tenant, its plan in the routing KV, in one transaction."""
+        async with self._db.transaction() as connection:
+            await connection.execute(
+                "INSERT INTO tenants (slug, status, name, created_ms) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT (slug) DO UPDATE SET status = excluded.status, name = excluded.name",
+                (tenant.slug, tenant.status.value, tenant.name, tenant.created_ms),
+            )
+            await connection.execute(
+                "INSERT INTO kv (key, value) VALUES (?, ?)"
+                " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+                (f"plan:{tenant.slug}", tenant.plan.encode()),
+            )
+
+    async def get_tenant(self, slug: str) -> Tenant | None:
+        """A tenant by slug."""
+        rows = await self._db.read(f"{_TENANTS} WHERE t.slug = ?", (slug,))
+        return _tenant(rows[0]) if rows else None
+
+    async def list_tenants(self, *, after: str = "", limit: int = 100) -> list[Tenant]:
+        """Tenants in order of slug."""
+        rows = await self._db.read(
+            f"{_TENANTS} WHERE t.slug > ? ORDER BY t.slug LIMIT ?", (after, limit)
+        )
+        return [_tenant(row) for row in rows]
+
+    async def delete_tenant(self, slug: str) -> bool:
+        """Remove a tenant with its plan, tokens, scripts and hostnames; False when absent."""
+        async with self._db.transaction() as connection:
+            cursor = await connection.execute("DELETE FROM tenants WHERE slug = ?", (slug,))
+            if cursor.rowcount == 0:
+                return False
+            await connection.execute("DELETE FROM kv WHERE key = ?", (f"plan:{slug}",))
+            await connection.execute(
+                f"DELETE FROM kv WHERE {TENANT_OF_VALUE} = ? AND {HOSTNAMES}",  # noqa: S608
+                (slug,),
+            )
+            await connection.execute("DELETE FROM tokens WHERE tenant = ?", (slug,))
+            await connection.execute(
+                "DELETE FROM versions WHERE (namespace, name) IN"
+                " (SELECT namespace, name FROM scripts WHERE tenant = ?)",
+                (slug,),
+            )
+            await connection.execute("DELETE FROM scripts WHERE tenant = ?", (slug,))
+            return True
+
+    async def put_token(self, token: StoredToken) -> None:
+        """Store a token's hash."""
+        async with self._db.transaction() as connection:
+            await connection.execute(
+                "INSERT INTO tokens (id, hash, tenant, created_ms, label) VALUES (?, ?, ?, ?, ?)",
+                (token.id, token.hash, token.tenant, token.created_ms, token.label),
+            )
+
+    async def find_token(self, token_hash: str) -> StoredToken | None:
+        """A token by its hash."""
+        rows = await self._db.read(f"{_TOKENS} WHERE hash = ?", (token_hash,))
+        return StoredToken(*rows[0]) if rows else None
+
+    async def list_tokens(self, tenant: str | None) -> list[StoredToken]:
+        """Tokens of a tenant, or the operator's, oldest first."""
+        rows = await self._db.read(
+            f"{_TOKENS} WHERE tenant IS ? ORDER BY created_ms, id",
+            (tenant,),
+        )
+        return [StoredToken(*row) for row in rows]
+
+    async def delete_token(self, token_id: str) -> bool:
+        """Revoke a token; False when absent."""
+        async with self._db.transaction() as connection:
+            cursor = await connection.execute("DELETE FROM tokens WHERE id = ?", (token_id,))
+            return cursor.rowcount > 0
+
+
+def _tenant(row: Row) -> Tenant:
+    slug, plan, status, created_ms, name = row
+    return Tenant(slug, plan, TenantStatus(status), created_ms, name)
