@@ -1,0 +1,152 @@
+"""What a client sees when the tenant's code does not answer: HTML, JSON or text, as it prefers."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Final
+
+import msgspec
+
+from gateway.edge.advice import STEPS, Advice, advice_for
+from gateway.errors import Refusal
+from gateway.model.http import HeaderList
+
+HTML: Final = b"text/html; charset=utf-8"
+JSON: Final = b"application/json"
+TEXT: Final = b"text/plain; charset=utf-8"
+CONTENT_SECURITY_POLICY: Final = b"default-src 'none'; style-src 'unsafe-inline'"
+"""Lets the page's own style through and nothing else."""
+
+_TEMPLATE: Final = Template(
+    (Path(__file__).parent / "templates" / "error.html").read_text(encoding="utf-8")
+)
+_PARTIES: Final = ("You", "Platform", "This site")
+_STEP_CLASSES: Final = {"!": "broken", "-": "idle"}
+_MAX_DETAIL: Final = 500
+_MAX_ACCEPT: Final = 1024
+_UNPRINTABLE: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
+_QUALITY: Final = re.compile(r"(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)")
+# Faults whose detail was worded for the client. What a tenant's exception or the platform's says
+# goes to the tail and the log: it may name what a visitor must not learn.
+_DETAIL_SHOWN: Final = frozenset({"client", "limit"})
+
+
+class _Body(msgspec.Struct):
+    code: str
+    title: str
+    detail: str
+    outcome: str
+    fault: str
+    ray: str
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+def render(refusal: Refusal, *, ray: str, accept: str) -> tuple[bytes, bytes]:
+    """Write the page of a refusal in the form that ``accept`` prefers: (content type, body)."""
+    kind = preferred(accept)
+    advice = advice_for(refusal.code, refusal.fault)
+    detail = _public_detail(refusal)
+    if kind == HTML:
+        return HTML, _html(refusal, advice, detail, ray)
+    detail = detail or advice.what
+    if kind == JSON:
+        outcome = refusal.outcome.value
+        body = _Body(refusal.code, refusal.title, detail, outcome, refusal.fault, ray)
+        return JSON, _encode({"error": body}) + b"\n"
+    return TEXT, (
+        f"{refusal.status} {refusal.title}\n\n{detail}\n{advice.developer}\n\n"
+        f"request id: {ray}\ncode: {refusal.code}\noutcome: {refusal.outcome.value}\n"
+    ).encode()
+
+
+def response_headers(refusal: Refusal, *, ray: str) -> HeaderList:
+    """The fields that every error page carries, besides its type and length."""
+    headers = [
+        (b"waypost-ray", ray.encode("latin-1", "replace")),
+        (b"waypost-outcome", refusal.outcome.value.encode()),
+        (b"waypost-code", refusal.code.encode()),
+        (b"cache-control", b"no-store"),
+        (b"content-security-policy", CONTENT_SECURITY_POLICY),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    if refusal.retry_after_seconds is not None:
+        headers.append((b"retry-after", str(refusal.retry_after_seconds).encode()))
+    return headers
+
+
+def _public_detail(refusal: Refusal) -> str:
+    if refusal.fault not in _DETAIL_SHOWN:
+        return ""
+    return _UNPRINTABLE.sub(" ", refusal.detail)[:_MAX_DETAIL].strip()
+
+
+def _html(refusal: Refusal, advice: Advice, detail: str, ray: str) -> bytes:
+    words = {
+        "status": str(refusal.status),
+        "title": refusal.title,
+        "what": advice.what,
+        "visitor": advice.visitor,
+        "developer": advice.developer,
+        "ray": ray,
+        "code": refusal.code,
+        "outcome": refusal.outcome.value,
+    }
+    escaped = {name: escape(word) for name, word in words.items()}
+    note = f'<span class="detail">{escape(detail)}</span>' if detail else ""
+    page = _TEMPLATE.substitute(escaped, detail=note, steps=_steps(refusal.fault))
+    return page.encode("utf-8", "replace")
+
+
+@lru_cache(maxsize=8)
+def _steps(fault: str) -> str:
+    rows = []
+    for party, text in zip(_PARTIES, STEPS.get(fault, STEPS["platform"]), strict=True):
+        css = _STEP_CLASSES.get(text[0], "working")
+        state = escape(text.lstrip("!-"))
+        rows.append(f'<li class="{css}"><b>{party}</b><span>{state}</span></li>')
+    return "\n".join(rows)
+
+
+@lru_cache(maxsize=512)
+def preferred(accept: str) -> bytes:
+    """The content type that an Accept header prefers (RFC 9110 §12.5.1), of the three there are.
+
+    Highest quality first, then the more exact range, then the one named first. No preference, as in
+    ``*/*``, gives text: that is curl; browsers name ``text/html``.
+    """
+    best, best_rank = TEXT, (0.0, 0, 0)
+    for position, part in enumerate(accept[:_MAX_ACCEPT].split(",")):
+        media, _, parameters = part.partition(";")
+        kind, exactness = _kind(media.strip().lower())
+        rank = (_quality(parameters), exactness, -position)
+        if kind and rank[0] > 0 and rank > best_rank:
+            best, best_rank = kind, rank
+    return best
+
+
+def _kind(media: str) -> tuple[bytes, int]:
+    if media in ("text/html", "application/xhtml+xml"):
+        return HTML, 2
+    if media == "application/json" or (media.startswith("application/") and media[-5:] == "+json"):
+        return JSON, 2
+    if media == "text/plain":
+        return TEXT, 2
+    if media == "application/*":
+        return JSON, 1
+    return (TEXT, 1 if media == "text/*" else 0) if media in ("text/*", "*/*") else (b"", 0)
+
+
+def _quality(parameters: str) -> float:
+    """Read ``q``; what is malformed counts as not wanted."""
+    for parameter in parameters.split(";"):
+        name, _, value = parameter.partition("=")
+        if name.strip().lower() == "q":
+            value = value.strip()
+            return float(value) if _QUALITY.fullmatch(value) else 0.0
+    return 1.0

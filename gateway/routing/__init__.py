@@ -1,0 +1,1 @@
+"""From a request to the script version that serves it."""
