@@ -1,0 +1,156 @@
+"""``waypost doctor``: can this host jail untrusted code, and what to change if not."""
+
+from __future__ import annotations
+
+import os
+import socket
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+from rich.console import Group, RenderableType
+from rich.text import Text
+
+from gateway.cli.output import Output, table
+from gateway.cli.serve import ConfigOption, read_config
+from gateway.cli.session import Session, examples, offline
+from gateway.config import Config
+from sandbox import Barrier, examine_host, level
+
+
+class Check(msgspec.Struct, frozen=True):
+    """One thing besides the barriers that a node wants."""
+
+    name: str
+    ok: bool
+    detail: str
+    fix: str = ""
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """What the doctor found."""
+
+    barriers: list[Barrier]
+    level: str
+    checks: list[Check]
+
+    @property
+    def fit(self) -> bool:
+        """A node would run untrusted code here."""
+        return self.level != "none" and all(b.available for b in self.barriers if b.required)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        "doctor", epilog=examples("waypost doctor", "waypost doctor --json"), rich_help_panel="Node"
+    )(doctor)
+
+
+@offline
+def doctor(session: Session, config: ConfigOption = None) -> None:
+    """Show each barrier of the jail on this host, what follows, and the fix.
+
+    Ends with status 1 when a node would refuse to run untrusted code here.
+    """
+    settings = read_config(config, {})
+    barriers = examine_host()
+    findings = Findings(barriers, level(barriers), list(_checks(settings)))
+    session.output.result(_plain(findings), lambda: _render(findings))
+    if not findings.fit:
+        _refuse(session.output)
+
+
+def _refuse(output: Output) -> None:
+    if not output.json_mode:
+        output.out.print(
+            Text("✗ A node here would refuse to run untrusted code.", style="bold red"),
+            Text("  Apply the fixes above and run `waypost doctor` again."),
+            sep="\n",
+        )
+    raise typer.Exit(1)
+
+
+def _plain(findings: Findings) -> dict[str, Any]:
+    return {
+        "fit": findings.fit,
+        "level": findings.level,
+        "barriers": [_barrier(barrier) for barrier in findings.barriers],
+        "checks": msgspec.to_builtins(findings.checks),
+    }
+
+
+def _barrier(barrier: Barrier) -> dict[str, Any]:
+    names = ("name", "available", "required", "detail", "consequence", "fix")
+    return {name: getattr(barrier, name) for name in names}
+
+
+def _render(findings: Findings) -> RenderableType:
+    barriers = [
+        (
+            _mark(barrier.available, barrier.required),
+            barrier.name,
+            barrier.detail,
+            "" if barrier.available else barrier.consequence,
+            "" if barrier.available else barrier.fix,
+        )
+        for barrier in findings.barriers
+    ]
+    checks = [
+        (_mark(check.ok, False), check.name, check.detail, "" if check.ok else check.fix)
+        for check in findings.checks
+    ]
+    style = "bold green" if findings.fit else "bold red"
+    return Group(
+        table(
+            "", "BARRIER", "STATE", "WITHOUT IT", "FIX", rows=barriers, empty="Nothing to check."
+        ),
+        Text(),
+        table("", "NODE", "STATE", "FIX", rows=checks, empty=""),
+        Text(),
+        Text.assemble("Sandbox level: ", (findings.level, style)),
+    )
+
+
+def _mark(ok: bool, required: bool) -> Text:
+    if ok:
+        return Text("✓", style="green")
+    return Text("✗", style="bold red") if required else Text("!", style="yellow")
+
+
+def _checks(config: Config) -> list[Check]:
+    return [
+        *(_package(name) for name in config.runtime.packages),
+        _port("tenants' port", config.listen.host, config.listen.port),
+        _port("control port", config.api.host, config.api.port),
+        _data_dir(Path(config.data_dir)),
+    ]
+
+
+def _package(name: str) -> Check:
+    try:
+        return Check(f"package {name}", True, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        fix = f"pip install {name}, or take it out of runtime.packages"
+        return Check(f"package {name}", False, "not installed; tenants cannot import it", fix)
+
+
+def _port(name: str, host: str, port: int) -> Check:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except OSError as error:
+        detail = f"{host}:{port}: {error.strerror}"
+        return Check(name, False, detail, "stop what uses it, or choose another port")
+    return Check(name, True, f"{host}:{port} is free")
+
+
+def _data_dir(path: Path) -> Check:
+    existing = next(parent for parent in (path, *path.resolve().parents) if parent.exists())
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        return Check("data directory", True, f"{path} is writable")
+    return Check("data directory", False, f"{existing} is not writable", "choose another data_dir")

@@ -1,0 +1,79 @@
+"""Reading server-sent events and keeping the connection alive."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+from gateway.cli.client import ApiError, ConnectionLostError, ControlClient
+
+SILENCE_SECONDS = 30.0
+"""The node sends a heartbeat every 10 s; three missed ones are a lost connection."""
+_LONGEST_PAUSE_SECONDS = 10.0
+
+
+class Event(NamedTuple):
+    """One server-sent event."""
+
+    name: str
+    data: str
+
+
+def parse(lines: Iterable[str]) -> Iterator[Event]:
+    """Split a stream of lines into events (WHATWG HTML, "server-sent events")."""
+    name = ""
+    data: list[str] = []
+    for line in lines:
+        if not line:
+            if data:
+                yield Event(name or "message", "\n".join(data))
+            name, data = "", []
+            continue
+        field, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if field == "data":
+            data.append(value)
+        elif field == "event":
+            name = value
+
+
+def follow(
+    client: ControlClient, path: str, tell: Callable[[str], None]
+) -> Iterator[dict[str, Any]]:
+    """Yield tail events for ever, reconnecting with a word when the connection drops.
+
+    Raises CliError when the first connection fails, and whenever the node refuses.
+    """
+    pause = 0.0
+    connected = False
+    while True:
+        try:
+            with client.stream(path, silence_seconds=SILENCE_SECONDS) as lines:
+                tell("Reconnected." if connected else "Connected; waiting for requests.")
+                connected, pause = True, 0.0
+                yield from parse_items(lines, tell)
+        except ApiError:
+            raise
+        except ConnectionLostError:
+            if not connected:
+                raise
+        pause = min(_LONGEST_PAUSE_SECONDS, pause * 2 or 1.0)
+        tell(f"The connection dropped; trying again in {pause:.0f} s.")
+        time.sleep(pause)
+
+
+def parse_items(lines: Iterable[str], tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """The tail events of a stream of lines; what cannot be shown is told."""
+    for event in parse(lines):
+        if event.name == "dropped":
+            tell(f"Too many events to show them all; dropped so far: {event.data}")
+            continue
+        try:
+            item = json.loads(event.data)
+        except ValueError:
+            tell("The node sent an event that is not JSON; skipped.")
+            continue
+        if isinstance(item, dict):
+            yield item

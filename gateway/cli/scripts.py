@@ -1,0 +1,130 @@
+"""``waypost scripts …`` and ``waypost plans``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import RenderableType
+
+from gateway.cli.client import segment
+from gateway.cli.listing import items
+from gateway.cli.output import done, table
+from gateway.cli.session import Session, examples, online
+
+app = typer.Typer(no_args_is_help=True, help="What tenants have deployed.")
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The script's name.")]
+Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Dispatch namespace.")]
+Account = Annotated[
+    str, typer.Option("--account", help="`platform`, or the tenant whose token is used.")
+]
+
+
+def script_path(account: str, namespace: str, name: str) -> str:
+    """The control API's path of a script."""
+    return f"{_scripts_path(account, namespace)}/{segment(name)}"
+
+
+def _scripts_path(account: str, namespace: str) -> str:
+    base = f"/client/v4/accounts/{segment(account)}/workers/dispatch/namespaces"
+    return f"{base}/{segment(namespace)}/scripts"
+
+
+@app.command("list", epilog=examples("waypost scripts list", "waypost scripts list -n staging"))
+@online
+def list_scripts(
+    session: Session, namespace: Namespace = "production", account: Account = "platform"
+) -> None:
+    """List the scripts of a dispatch namespace."""
+    with session.client() as client:
+        rows = items(client.get(_scripts_path(account, namespace)), "scripts")
+    session.output.result(
+        rows,
+        lambda: table(
+            "SCRIPT",
+            "TAGS",
+            "HANDLERS",
+            "MODIFIED",
+            rows=[_row(row) for row in rows],
+            empty="Nothing is deployed here. Start: waypost init hello && waypost deploy hello",
+        ),
+    )
+
+
+@app.command(
+    "show", epilog=examples("waypost scripts show hello", "waypost scripts show hello --json")
+)
+@online
+def show(
+    session: Session,
+    name: Name,
+    namespace: Namespace = "production",
+    account: Account = "platform",
+) -> None:
+    """Show one script: when it was deployed, its handlers and tags."""
+    with session.client() as client:
+        answer = client.get(script_path(account, namespace, name))
+    session.output.result(answer, lambda: _details(answer))
+
+
+@app.command("delete", epilog=examples("waypost scripts delete hello --yes"))
+@online
+def delete(
+    session: Session,
+    name: Name,
+    namespace: Namespace = "production",
+    account: Account = "platform",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Delete a script and its versions; its hostnames answer 404 from the next request on."""
+    if not yes:
+        typer.confirm(f"Delete script {name} and all its versions?", abort=True, err=True)
+    with session.client() as client:
+        client.delete(script_path(account, namespace, name))
+    session.output.result({"name": name, "removed": True}, lambda: done(f"Deleted script {name}"))
+
+
+@online
+def plans(session: Session) -> None:
+    """Show the plans of this node and what each allows."""
+    with session.client() as client:
+        answer = client.get("/v1/plans")
+    session.output.result(answer, lambda: _plan_table(answer))
+
+
+def _row(row: dict[str, Any]) -> tuple[object, ...]:
+    name = row.get("id") or row.get("script_name") or row.get("name", "")
+    tags = ", ".join(map(str, row.get("tags") or []))
+    handlers = ", ".join(map(str, row.get("handlers") or []))
+    return name, tags, handlers, _moment(row.get("modified_on"))
+
+
+def _moment(value: object) -> str:
+    """An ISO time to the second, as people read it."""
+    return str(value or "")[:19].replace("T", " ")
+
+
+def _details(answer: Any) -> RenderableType:
+    script = answer.get("script") if isinstance(answer, dict) else None
+    merged = {**answer, **(script if isinstance(script, dict) else {})}
+    merged.pop("script", None)
+    rows = [(name, _plain(value)) for name, value in merged.items() if value not in (None, [], "")]
+    return table("FIELD", "VALUE", rows=rows, empty="Nothing is known of it.")
+
+
+def _plain(value: object) -> object:
+    return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+
+def _plan_table(answer: Any) -> RenderableType:
+    """Plans are columns and limits are rows, so that plans compare at a glance."""
+    named = answer.get("plans", answer) if isinstance(answer, dict) else answer
+    if isinstance(named, list):
+        named = {str(plan.get("name")): plan.get("limits", plan) for plan in named}
+    limits: dict[str, None] = {
+        limit: None for plan in named.values() for limit in plan if limit != "name"
+    }
+    rows = [(limit, *(plan.get(limit, "") for plan in named.values())) for limit in limits]
+    columns = ["LIMIT", *(f">{name}" for name in named)]
+    return table(*columns, rows=rows, empty="This node has no plans.")

@@ -1,0 +1,171 @@
+"""``waypost serve``: run one node."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.text import Text
+
+from gateway.cli.output import CliError, Output
+from gateway.cli.session import Session, examples, offline
+from gateway.config import Config
+from gateway.errors import ConfigError
+from gateway.settings import load_config
+from sandbox import HostUnfit, SandboxError
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("--config", "-c", help="Default: routing.yaml here, if there is one."),
+]
+InsecureOption = Annotated[
+    bool,
+    typer.Option("--insecure-no-sandbox", help="Development only: run tenants' code UNJAILED."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        "serve",
+        epilog=examples(
+            "waypost serve", "waypost serve --config routing.yaml --host 0.0.0.0 --port 80"
+        ),
+        rich_help_panel="Node",
+    )(serve)
+
+
+@offline
+def serve(
+    session: Session,
+    config: ConfigOption = None,
+    data_dir: Annotated[
+        str | None, typer.Option("--data-dir", help="State of the node. Default: .waypost")
+    ] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address for tenants' traffic. Default: 127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(help="Port for tenants' traffic. Default: 8787", min=0, max=65535)
+    ] = None,
+    api_port: Annotated[
+        int | None, typer.Option(help="Port of the control API. Default: 8788", min=0, max=65535)
+    ] = None,
+    insecure_no_sandbox: InsecureOption = False,
+) -> None:
+    """Run a node: tenants' hostnames on one port, the control API on another.
+
+    Options win over WAYPOST_* variables, which win over routing.yaml. SIGTERM and Ctrl-C drain:
+    requests in flight finish first.
+    """
+    overrides: dict[str, object] = {
+        "data_dir": data_dir,
+        "listen.host": host,
+        "listen.port": port,
+        "api.port": api_port,
+        "insecure_no_sandbox": insecure_no_sandbox or None,
+    }
+    settings = read_config(config, overrides)
+    raise typer.Exit(_run(session.output, settings))
+
+
+def read_config(path: Path | None, overrides: dict[str, object]) -> Config:
+    """Load the node's configuration; what is None in ``overrides`` was not given."""
+    if path is not None and not path.is_file():
+        raise CliError(f"{path} does not exist", fix="correct --config", status=2)
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return load_config(path, os.environ, given)
+    except ConfigError as error:
+        raise CliError(str(error), status=2) from error
+
+
+def _run(output: Output, config: Config) -> int:
+    # Only this command needs the node; the others start faster without loading it.
+    from gateway import app as node  # noqa: PLC0415
+
+    def announce(started: node.Started) -> None:
+        facts = _facts(config, started)
+        output.result(facts, lambda: _banner(facts))
+
+    try:
+        return node.run(config, announce=announce)
+    except HostUnfit as error:
+        raise CliError(
+            f"this host cannot jail untrusted code: {error.barrier}: {error.why}",
+            fix=f"{error.fix}. `waypost doctor` shows every barrier",
+        ) from error
+    except (SandboxError, ConfigError) as error:
+        raise CliError(str(error), fix="see `waypost doctor`") from error
+    except OSError as error:
+        raise CliError(
+            f"cannot start: {error}", fix="choose other ports with --port and --api-port"
+        ) from error
+
+
+def _facts(config: Config, started: Any) -> dict[str, Any]:
+    """What a node says when it is up."""
+    return {
+        "tenants": f"http://{_authority(config.listen.host)}:{started.tenant_port}",
+        "scripts": f"http://{{script}}.{config.routing.base_domain}:{started.tenant_port}",
+        "api": f"http://{_authority(config.api.host)}:{started.api_port}",
+        "operator_token": started.operator_token,
+        "data_dir": config.data_dir,
+        "sandbox": started.level,
+        "insecure": started.insecure,
+        "missing_packages": list(started.missing_packages),
+        "pid": os.getpid(),
+    }
+
+
+def _authority(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _banner(facts: dict[str, Any]) -> RenderableType:
+    lines: list[RenderableType] = []
+    if facts["insecure"]:
+        lines.append(_alarm())
+    lines += [
+        Text.assemble(("Waypost", "bold"), " is serving. Ctrl-C drains and stops."),
+        _pair("Tenants", facts["scripts"], "cyan"),
+        _pair("Control API", facts["api"], "cyan"),
+        _pair("Sandbox", facts["sandbox"], "bold red" if facts["insecure"] else "green"),
+        _pair("Data", facts["data_dir"]),
+    ]
+    if facts["missing_packages"]:
+        missing = ", ".join(facts["missing_packages"])
+        lines.append(
+            _pair("Missing", f"{missing} (tenants cannot import them; install them)", "yellow")
+        )
+    if facts["operator_token"]:
+        lines.append(_pair("Token", facts["operator_token"], "bold"))
+        lines.append(
+            Text(
+                "  The operator's token is shown once; only its hash is kept. Log in with it:\n"
+                f"  waypost login --api {facts['api']}",
+                style="dim",
+            )
+        )
+    return Group(*lines)
+
+
+def _alarm() -> RenderableType:
+    return Panel(
+        Text(
+            "NO SANDBOX: tenants' code runs with all the rights of this process.\n"
+            "Anything uploaded can read your files and reach your network. Development only.",
+            style="bold white",
+        ),
+        title="INSECURE",
+        style="on red",
+        border_style="bold white",
+    )
+
+
+def _pair(label: str, value: str, style: str = "") -> Text:
+    return Text.assemble((f"  {label:<12}", "dim"), (str(value), style))

@@ -1,0 +1,75 @@
+"""``waypost tail``: requests, logs and exceptions as they happen."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from gateway.cli.client import segment
+from gateway.cli.events import follow
+from gateway.cli.output import CliError
+from gateway.cli.session import Session, examples, online
+from gateway.cli.trace import is_failure, render
+
+
+class Format(StrEnum):
+    """How events are printed."""
+
+    PRETTY = "pretty"
+    JSON = "json"
+
+
+class Status(StrEnum):
+    """Which invocations are shown."""
+
+    OK = "ok"
+    ERROR = "error"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        "tail",
+        epilog=examples(
+            "waypost tail hello",
+            "waypost tail --tenant acme --status error",
+            "waypost tail hello --format json | jq .outcome",
+        ),
+        rich_help_panel="Build",
+    )(tail)
+
+
+@online
+def tail(
+    session: Session,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The script's name.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option("--tenant", help="Every script of this tenant instead.")
+    ] = None,
+    output_format: Annotated[
+        Format, typer.Option("--format", "-f", help="json: one TraceItem a line.")
+    ] = Format.PRETTY,
+    status: Annotated[
+        Status | None, typer.Option("--status", help="Only successes, or only failures.")
+    ] = None,
+) -> None:
+    """Watch requests live: outcome, CPU and wall time, logs, exceptions. Ctrl-C ends it."""
+    if (name is None) == (tenant is None):
+        raise CliError("name one script, or a --tenant", fix="waypost tail hello", status=2)
+    path = (
+        f"/v1/scripts/{segment(name)}/tail" if name else f"/v1/tenants/{segment(tenant or '')}/tail"
+    )
+    machine = session.output.json_mode or output_format is Format.JSON
+    try:
+        with session.client() as client:
+            for item in follow(client, path, session.output.note):
+                if status is not None and is_failure(item) != (status is Status.ERROR):
+                    continue
+                if machine:
+                    session.output.line(item)
+                else:
+                    session.output.out.print(render(item), soft_wrap=True)
+    except KeyboardInterrupt:
+        session.output.note("\nEnded.")
