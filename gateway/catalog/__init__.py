@@ -1,0 +1,30 @@
+"""What can be done with namespaces, scripts and hostnames, whoever asks: API, CLI, dashboard."""
+
+from __future__ import annotations
+
+from gateway.catalog.bulk import BulkRoutes, BulkStored
+from gateway.catalog.deploys import Deployed, Deploys
+from gateway.catalog.hostnames import Hostnames, RoutedHostname
+from gateway.catalog.launcher import Candidate, Launcher
+from gateway.catalog.locks import KeyedLocks
+from gateway.catalog.metadata import Metadata, parse_metadata
+from gateway.catalog.namespaces import Namespaces
+from gateway.catalog.scripts import Scripts
+from gateway.catalog.uploads import Upload
+
+__all__ = [
+    "BulkRoutes",
+    "BulkStored",
+    "Candidate",
+    "Deployed",
+    "Deploys",
+    "Hostnames",
+    "KeyedLocks",
+    "Launcher",
+    "Metadata",
+    "Namespaces",
+    "RoutedHostname",
+    "Scripts",
+    "Upload",
+    "parse_metadata",
+]

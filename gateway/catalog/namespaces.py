@@ -1,0 +1,77 @@
+"""Dispatch namespaces: containers of tenants' scripts."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from typing import Protocol
+
+from gateway.catalog.errors import BadName, NamespaceConflict, NamespaceMissing
+from gateway.config import Config
+from gateway.model.naming import is_label
+from gateway.model.script import Namespace
+from gateway.store.base import CatalogStore, NamespaceStore
+
+
+class NamespacesStore(CatalogStore, NamespaceStore, Protocol):
+    """What namespaces need of the store."""
+
+
+class Namespaces:
+    """Creates, lists and removes namespaces."""
+
+    def __init__(self, config: Config, store: NamespacesStore) -> None:
+        self._store = store
+        self._default = config.default_namespace
+
+    async def ensure_default(self) -> None:
+        """Create the default namespace when it is absent."""
+        if await self._store.get_namespace(self._default) is None:
+            await self._store.put_namespace(_new(self._default))
+
+    async def list(self) -> list[Namespace]:
+        """All namespaces, by name."""
+        return await self._store.list_namespaces()
+
+    async def get(self, name: str) -> Namespace:
+        """A namespace. Raises NamespaceMissing."""
+        namespace = await self._store.get_namespace(name)
+        if namespace is None:
+            raise NamespaceMissing(
+                f"dispatch namespace {name[:80]!r} not found", fix="list the namespaces"
+            )
+        return namespace
+
+    async def count(self, name: str) -> int:
+        """Number of scripts in a namespace."""
+        return await self._store.count_scripts(name)
+
+    async def create(self, name: str) -> Namespace:
+        """Create a namespace. Raises BadName or NamespaceConflict."""
+        if not is_label(name):
+            raise BadName(
+                f"{name[:80]!r} cannot name a dispatch namespace",
+                fix="use lower-case letters, digits and single hyphens, at most 63 characters",
+            )
+        if await self._store.get_namespace(name) is not None:
+            raise NamespaceConflict(f"dispatch namespace {name!r} exists already")
+        namespace = _new(name)
+        await self._store.put_namespace(namespace)
+        return namespace
+
+    async def delete(self, name: str) -> None:
+        """Remove an empty namespace. Raises NamespaceMissing or NamespaceConflict."""
+        await self.get(name)
+        if name == self._default:
+            raise NamespaceConflict(
+                f"{name!r} is the default dispatch namespace and stays",
+                fix="set default_namespace to another one first",
+            )
+        if not await self._store.delete_namespace(name):
+            raise NamespaceConflict(
+                f"dispatch namespace {name!r} is not empty", fix="delete its scripts first"
+            )
+
+
+def _new(name: str) -> Namespace:
+    return Namespace(str(uuid.uuid4()), name, time.time_ns() // 1_000_000)

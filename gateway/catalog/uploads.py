@@ -1,0 +1,83 @@
+"""From an upload to the version it describes."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from hashlib import sha256
+
+import msgspec
+
+from gateway.catalog.bindings import resolve_bindings
+from gateway.catalog.metadata import Metadata
+from gateway.catalog.modules import check_modules, find_main
+from gateway.config import Upload as UploadLimits
+from gateway.model.script import Binding, Module, ScriptKey, Version
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """What a client sent."""
+
+    metadata: Metadata
+    modules: tuple[Module, ...]
+    strict_inherit: bool = False
+    """Whether an ``inherit`` binding without a counterpart is an error."""
+
+
+def build_version(
+    upload: Upload, key: ScriptKey, tenant: str, previous: Version | None, limits: UploadLimits
+) -> Version:
+    """The version that an upload describes, checked but not started."""
+    metadata = upload.metadata
+    modules = check_modules(upload.modules, limits)
+    main = find_main(modules, metadata.main)
+    bindings = resolve_bindings(
+        metadata.bindings,
+        previous.bindings if previous else (),
+        keep_types=metadata.keep_bindings,
+        strict=upload.strict_inherit,
+    )
+    return stamp(
+        Version(
+            id="",
+            key=key,
+            tenant=tenant,
+            etag="",
+            created_ms=0,
+            main_module=main.name,
+            modules=modules,
+            entrypoint=metadata.entrypoint,
+            bindings=bindings,
+            limits=metadata.limits,
+            compatibility_date=metadata.compatibility_date,
+            compatibility_flags=tuple(metadata.compatibility_flags),
+            tags=tuple(metadata.tags),
+        )
+    )
+
+
+def with_bindings(version: Version, bindings: Iterable[Binding]) -> Version:
+    """A new version with the same code and other bindings."""
+    return stamp(msgspec.structs.replace(version, bindings=tuple(bindings)))
+
+
+def stamp(version: Version) -> Version:
+    """Give a version its own id, time and etag."""
+    return msgspec.structs.replace(
+        version,
+        id=str(uuid.uuid4()),
+        created_ms=time.time_ns() // 1_000_000,
+        etag=_etag(version),
+    )
+
+
+def _etag(version: Version) -> str:
+    """Digest of the code, the same for the same modules."""
+    digest = sha256(version.main_module.encode())
+    for module in sorted(version.modules, key=lambda module: module.name):
+        digest.update(f"\0{module.name}\0{len(module.content)}\0".encode())
+        digest.update(module.content)
+    return digest.hexdigest()
