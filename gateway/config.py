@@ -24,13 +24,23 @@ class Routing(_Section):
     base_domain: str = "localhost"
     """``{script}.{base_domain}`` reaches a script of the default namespace."""
     functions_domain: str = ""
-    """``{functions_domain}/{customer}/{function}/…`` reaches script ``customer-function``; empty: off."""
+    """``{functions_domain}/{customer}/{function}/…`` reaches ``customer-function``; empty: off."""
     reserved_labels: tuple[str, ...] = (
-        "www", "admin", "api", "app", "static", "assets", "vercel", "mail", "ns1", "ns2", "waypost",
+        "www",
+        "admin",
+        "api",
+        "app",
+        "static",
+        "assets",
+        "vercel",
+        "mail",
+        "ns1",
+        "ns2",
+        "waypost",
     )
     """Labels that never are a script below the base domain."""
     tenant_header: str = ""
-    """Header that names the script (``X-Tenant-Id``), believed from trusted proxies only; empty: off."""
+    """Header that names the script (``X-Tenant-Id``), from trusted proxies only; empty: off."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks (CIDR) whose ``X-Forwarded-*`` and tenant header are believed."""
     cache_entries: int = 100_000
@@ -86,14 +96,26 @@ class AccessLog(_Section):
 
 DEFAULT_PLANS: dict[str, Limits] = {
     "enterprise": Limits(
-        cpu_ms=50, subrequests=50, memory_mb=512, wall_ms=120_000, concurrency=100, body_mb=500,
+        cpu_ms=50,
+        subrequests=50,
+        memory_mb=512,
+        wall_ms=120_000,
+        concurrency=100,
+        body_mb=500,
         instances=16,
     ),
     "pro": Limits(
-        cpu_ms=20, subrequests=20, memory_mb=256, wall_ms=60_000, concurrency=50, body_mb=100,
+        cpu_ms=20,
+        subrequests=20,
+        memory_mb=256,
+        wall_ms=60_000,
+        concurrency=50,
+        body_mb=100,
         instances=8,
     ),
-    "free": Limits(cpu_ms=10, subrequests=5, memory_mb=128, wall_ms=30_000, concurrency=20, body_mb=10),
+    "free": Limits(
+        cpu_ms=10, subrequests=5, memory_mb=128, wall_ms=30_000, concurrency=20, body_mb=10
+    ),
 }
 
 

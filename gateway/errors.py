@@ -2,8 +2,9 @@
 
 WaypostError
 ├── StartFailed               a version's code could not be loaded in the jail
+├── StaleRoute                the route's version is gone; look it up again
 ├── ConfigError               routing.yaml or the environment is wrong; names file and line
-├── Refusal                   a request that gets an error page: ``status``, ``code``, ``outcome``, ``fault``
+├── Refusal                   a request that gets an error page: status, code, outcome, fault
 │   ├── BadRequest            400 / 413 / 414 / 431, the client's fault
 │   ├── NotConfigured         404, nobody answers to this hostname
 │   ├── ScriptNotFound        404, the route names a script that is not there
@@ -38,6 +39,10 @@ class StartFailed(WaypostError):
     def __init__(self, failed: Failed) -> None:
         super().__init__(f"{failed.name}: {failed.message}")
         self.failed = failed
+
+
+class StaleRoute(WaypostError):
+    """The route's version has been replaced since it was looked up: look it up again."""
 
 
 class ClientDisconnected(WaypostError):

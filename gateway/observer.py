@@ -1,4 +1,4 @@
-"""Who is told of what happens on the corridor. Every method is optional: the default does nothing."""
+"""Who is told of what happens on the corridor. Every method is optional; defaults do nothing."""
 
 from __future__ import annotations
 

@@ -17,12 +17,16 @@ from sandbox.errors import (
 )
 from sandbox.outcome import ExitStatus, Outcome, classify_exit
 from sandbox.spec import MIB, SandboxSpec, SupervisorSettings
+from sandbox.supervisor.meter import Charge, Meter
+from sandbox.supervisor.watchdog import Watchdog
 
 __all__ = [
     "MIB",
+    "Charge",
     "ExitStatus",
     "HostUnfit",
     "JailError",
+    "Meter",
     "Outcome",
     "ProtocolError",
     "SandboxError",
@@ -30,6 +34,7 @@ __all__ = [
     "SpawnError",
     "SupervisorDown",
     "SupervisorSettings",
+    "Watchdog",
     "classify_exit",
     "protocol",
 ]

@@ -8,11 +8,13 @@ instance odd ones (subrequests).
 
 Who sends what::
 
-    gateway → instance   INIT BODY*(0)    REQUEST BODY*   FETCHED BODY*   FETCH_ERROR   CREDIT   CANCEL   DRAIN
-    instance → gateway   HELLO READY|FAILED   RESPONSE BODY*   EXCEPTION   DONE   LOG   FETCH BODY*   CREDIT   CANCEL
+    gateway → instance   INIT BODY*(0)   REQUEST BODY*   FETCHED BODY* | FETCH_ERROR
+                         CREDIT   CANCEL   DRAIN
+    instance → gateway   HELLO   READY | FAILED   RESPONSE BODY* | EXCEPTION   DONE
+                         LOG   FETCH BODY*   CREDIT   CANCEL
 
-An invocation's stream lives from REQUEST to DONE. Before DONE the instance answers with RESPONSE and
-BODY frames, the last flagged END, or with one EXCEPTION. Each direction of a body starts with
+An invocation's stream lives from REQUEST to DONE. Before DONE the instance answers with RESPONSE
+and BODY frames, the last flagged END, or with one EXCEPTION. Each direction of a body starts with
 ``WINDOW`` bytes of credit; the receiver returns credit as it consumes.
 """
 
@@ -186,7 +188,7 @@ class FetchedHead(msgspec.Struct, array_like=True, frozen=True):
 
 
 class FetchError(msgspec.Struct, array_like=True, frozen=True):
-    """A subrequest that got no answer. ``code`` is stable: ``subrequest_limit``, ``egress_denied``…"""
+    """A subrequest that got no answer. ``code`` is stable, e.g. ``subrequest_limit``."""
 
     code: str
     message: str
@@ -250,7 +252,9 @@ class Decoder:
         while size - offset >= HEADER_SIZE:
             length, frame_type, flags, reserved, stream = _unpack(data, offset)
             if frame_type not in self._allowed or reserved or flags > END:
-                raise ProtocolError(f"frame type {frame_type} with flags {flags} is not allowed here")
+                raise ProtocolError(
+                    f"frame type {frame_type} with flags {flags} is not allowed here"
+                )
             if length > MAX_FRAME or (length > MAX_METADATA and frame_type not in _LONG_FRAMES):
                 raise ProtocolError(f"frame of {length} bytes is too long")
             end = offset + HEADER_SIZE + length

@@ -55,6 +55,9 @@ class Reply(Protocol):
     async def write(self, chunk: bytes, *, more: bool) -> None:
         """Send body bytes; returns when the client's connection can take more."""
 
+    async def page(self, status: int, headers: HeaderList, body: bytes) -> None:
+        """Send a page of the platform's own, instead of the tenant's answer."""
+
     def abort(self) -> None:
         """Cut the connection, so that a truncated answer cannot look complete."""
 

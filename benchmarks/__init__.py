@@ -1,0 +1,1 @@
+"""What Waypost costs, measured beside what its users would pick instead."""

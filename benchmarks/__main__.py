@@ -1,0 +1,44 @@
+"""``python -m benchmarks SCENARIO``: run one scenario and print its table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+
+from benchmarks import cold, limits, routes, warm
+from benchmarks.machine import describe
+
+SCENARIOS = {"warm": warm.run, "cold": cold.run, "limits": limits.run, "routes": routes.run}
+
+
+def main() -> int:
+    """Run what the command line asks for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Scenarios: warm (requests/s beside its peers), cold (first request to a "
+        "never-run script), limits (CPU overshoot), routes (up to a million hostnames).",
+    )
+    parser.add_argument("scenario", choices=sorted(SCENARIOS))
+    parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (default 5)")
+    parser.add_argument("--seconds", type=float, default=3.0, help="length of a round (default 3)")
+    parser.add_argument("--connections", type=int, default=32, help="open connections (default 32)")
+    parser.add_argument("--json", action="store_true", help="print the raw figures instead")
+    arguments = parser.parse_args()
+    figures = {"machine": describe(), "scenario": arguments.scenario}
+    figures.update(SCENARIOS[arguments.scenario](arguments))
+    results = Path("benchmarks/results")
+    results.mkdir(parents=True, exist_ok=True)
+    path = results / f"{arguments.scenario}-{time.strftime('%Y%m%d-%H%M%S')}.json"
+    path.write_text(json.dumps(figures, indent=2) + "\n")
+    if arguments.json:
+        print(json.dumps(figures, indent=2))
+    else:
+        print(f"\nraw figures: {path}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Admits requests: each holds one of its tenant's concurrency slots until it is over."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from gateway.errors import BodyTooLarge, LoadShed, Suspended
+from gateway.model.http import Request
+from gateway.model.route import Route
+from gateway.model.script import TenantStatus
+
+QUEUE_FACTOR = 10
+"""A tenant's queue holds this many requests for each of its concurrency slots."""
+MIB = 1 << 20
+
+
+class _Tenant:
+    __slots__ = ("in_flight", "waiters")
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self.waiters: deque[asyncio.Future[None]] = deque()
+
+
+class Permit:
+    """A held slot; leaving the ``async with`` gives it back."""
+
+    __slots__ = ("_gate", "_request", "_route")
+
+    def __init__(self, gate: Gate, request: Request, route: Route) -> None:
+        self._gate = gate
+        self._request = request
+        self._route = route
+
+    async def __aenter__(self) -> None:
+        await self._gate.enter(self._request, self._route)
+
+    async def __aexit__(self, *_: object) -> None:
+        self._gate.leave(self._route.tenant)
+
+
+class Gate:
+    """Admission on this node."""
+
+    def __init__(self, *, queue_seconds: float) -> None:
+        self._queue_seconds = queue_seconds
+        self._tenants: dict[str, _Tenant] = {}
+
+    def admit(self, request: Request, route: Route) -> Permit:
+        """The permit to enter with ``async with``, which waits for a slot.
+
+        Entering raises Suspended, BodyTooLarge, or LoadShed when the queue is full or too slow.
+        """
+        return Permit(self, request, route)
+
+    async def enter(self, request: Request, route: Route) -> None:
+        """Take a slot of the tenant's; see ``admit``."""
+        limits = route.limits
+        if route.status is not TenantStatus.ACTIVE:
+            raise Suspended("This worker has been suspended by the platform's operator.")
+        length = request.content_length
+        if length is not None and length > limits.body_mb * MIB:
+            raise BodyTooLarge(f"The plan allows request bodies up to {limits.body_mb} MB.")
+        tenant = self._tenants.get(route.tenant)
+        if tenant is None:
+            tenant = self._tenants[route.tenant] = _Tenant()
+        if tenant.in_flight < limits.concurrency:
+            tenant.in_flight += 1
+        else:
+            await self._queue(tenant, limits.concurrency)
+
+    async def _queue(self, tenant: _Tenant, concurrency: int) -> None:
+        waiters = tenant.waiters
+        if len(waiters) >= concurrency * QUEUE_FACTOR:
+            raise LoadShed("Too many requests of this worker are waiting already.")
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        waiters.append(future)
+        try:
+            await asyncio.wait_for(future, self._queue_seconds)
+        except TimeoutError:
+            raise LoadShed(
+                f"The request waited {self._queue_seconds:g} s for one of the {concurrency} that "
+                "the plan allows at once."
+            ) from None
+        except asyncio.CancelledError:
+            if future.done() and not future.cancelled():
+                self._release(tenant)
+            raise
+
+    def leave(self, slug: str) -> None:
+        """Give a slot back."""
+        tenant = self._tenants[slug]
+        self._release(tenant)
+        if tenant.in_flight == 0:
+            del self._tenants[slug]
+
+    def _release(self, tenant: _Tenant) -> None:
+        while tenant.waiters:
+            future = tenant.waiters.popleft()
+            if not future.done():
+                future.set_result(None)
+                return
+        tenant.in_flight -= 1

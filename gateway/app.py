@@ -1,0 +1,265 @@
+"""The composition root: the only file that knows every room. Builds a node, runs it, ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import msgspec
+import uvicorn
+import uvloop
+
+from gateway.accounts.tokens import ensure_operator_token
+from gateway.admission.gate import Gate
+from gateway.api.app import create_api
+from gateway.api.services import Services
+from gateway.bindings.outbound import Outbound
+from gateway.config import Config, Listen
+from gateway.dispatch import Dispatcher
+from gateway.edge.asgi import Edge
+from gateway.edge.reply import send_error_page
+from gateway.errors import ConfigError
+from gateway.model.script import ScriptKey
+from gateway.observer import Observers
+from gateway.pool.lease import Leases
+from gateway.pool.pool import Pool
+from gateway.pool.starter import Launcher, Starter
+from gateway.routing.resolver import Resolver
+from gateway.store.sqlite import SqliteStore
+from gateway.telemetry.access_log import AccessLog
+from gateway.telemetry.metrics import Metrics
+from gateway.telemetry.tail import TailHub
+from sandbox import MIB, Supervisor, SupervisorSettings, Watchdog
+
+logger = logging.getLogger(__name__)
+
+IDLE_SECONDS = 300.0
+MAX_INSTANCES = 512
+DRAIN_SECONDS = 30
+
+
+class Started(msgspec.Struct, frozen=True):
+    """What there is to say once a node listens."""
+
+    tenant_port: int
+    api_port: int
+    operator_token: str | None
+    """Set on the first start only: it is not stored."""
+    level: str
+    insecure: bool
+    missing_packages: tuple[str, ...]
+
+
+class _Server(uvicorn.Server):
+    """A uvicorn server that leaves the process's signals to the node and tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+class _Changes:
+    """What the catalogue changes, told to the caches and to the pool."""
+
+    def __init__(self, resolver: Resolver, pool: Pool) -> None:
+        self._resolver = resolver
+        self._pool = pool
+
+    def hostname_changed(self, hostname: str) -> None:
+        self._resolver.hostname_changed(hostname)
+
+    def script_changed(self, key: ScriptKey) -> None:
+        self._resolver.script_changed(key)
+        self._pool.retire(key)
+
+    def tenant_changed(self, slug: str) -> None:
+        self._resolver.tenant_changed(slug)
+        self._pool.retire_tenant(slug)
+
+    def everything_changed(self) -> None:
+        self._resolver.everything_changed()
+
+
+class Node:
+    """One gateway process with everything it needs."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.data_dir = Path(config.data_dir)
+        self.metrics = Metrics()
+        self.tail = TailHub()
+        self.supervisor = Supervisor(
+            SupervisorSettings(
+                packages=config.runtime.packages,
+                minimum_level=config.sandbox.minimum_level,
+                insecure=config.insecure_no_sandbox,
+            )
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self, environment: dict[str, str]) -> AsyncIterator[Started]:
+        """Build the rooms in order, listen, and take everything down in reverse on the way out.
+
+        The zygote starts before any secret is read, so that none can be in its memory.
+        """
+        async with contextlib.AsyncExitStack() as stack:
+            await self.supervisor.start()
+            stack.push_async_callback(self.supervisor.close)
+            self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            store = SqliteStore(self.data_dir / "waypost.db")
+            await store.open()
+            stack.push_async_callback(store.close)
+            token = await ensure_operator_token(store, environment.get("WAYPOST_OPERATOR_TOKEN"))
+            edge, services = await self._rooms(stack, store)
+            tenants = listen_on(self.config.listen)
+            api = listen_on(self.config.api)
+            await self._serve(stack, create_api(services), api, drain_seconds=2)
+            await self._serve(stack, edge, tenants, drain_seconds=DRAIN_SECONDS)
+            yield Started(
+                tenant_port=tenants.getsockname()[1],
+                api_port=api.getsockname()[1],
+                operator_token=token,
+                level=self.supervisor.level,
+                insecure=self.supervisor.insecure,
+                missing_packages=self.supervisor.missing_packages,
+            )
+
+    async def _rooms(
+        self, stack: contextlib.AsyncExitStack, store: SqliteStore
+    ) -> tuple[Edge, Services]:
+        config = self.config
+        observers = Observers([self.metrics, self.tail, self._access_log(stack)])
+        self.metrics.set_insecure(self.supervisor.insecure)
+        watchdog = Watchdog()
+        stack.callback(watchdog.close)
+        outbound = Outbound(config.egress)
+        stack.push_async_callback(outbound.close)
+        starter = Starter(
+            self.supervisor,
+            watchdog,
+            outbound,
+            startup_cpu_ms=config.runtime.startup_cpu_ms,
+            startup_wall_ms=config.runtime.startup_wall_ms,
+            max_bundle_bytes=config.upload.max_mb * MIB,
+        )
+        pool = Pool(
+            starter,
+            store.get_version,
+            observers,
+            queue_seconds=config.queue_seconds,
+            idle_seconds=IDLE_SECONDS,
+            max_instances=MAX_INSTANCES,
+        )
+        stack.push_async_callback(pool.close)
+        resolver = Resolver(store, config)
+        leases = Leases(pool)
+        for work in (pool.run_sweeps(), leases.run_watches()):
+            stack.callback(asyncio.create_task(work).cancel)
+        dispatcher = Dispatcher(
+            resolver, Gate(queue_seconds=config.queue_seconds), leases, send_error_page, observers
+        )
+        services = Services.build(
+            config=config,
+            store=store,
+            changes=_Changes(resolver, pool),
+            launcher=Launcher(starter, pool.adopt, pool.changed),
+            tail=self.tail,
+            render_metrics=self.metrics.render,
+            readiness=self._readiness,
+        )
+        return Edge(dispatcher, config), services
+
+    def _access_log(self, stack: contextlib.AsyncExitStack) -> AccessLog:
+        access_log = AccessLog(self.config.access_log, self.data_dir)
+        stack.callback(access_log.close)
+        return access_log
+
+    async def _serve(
+        self,
+        stack: contextlib.AsyncExitStack,
+        app: object,
+        sock: socket.socket,
+        *,
+        drain_seconds: int,
+    ) -> None:
+        server = _Server(
+            uvicorn.Config(
+                app,  # type: ignore[arg-type]
+                http="httptools",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                timeout_graceful_shutdown=drain_seconds,
+            )
+        )
+        task = asyncio.create_task(server.serve(sockets=[sock]))
+        await server.up.wait()
+
+        async def stop() -> None:
+            server.should_exit = True
+            await task
+
+        stack.push_async_callback(stop)
+
+    def _readiness(self) -> tuple[bool, dict[str, object]]:
+        alive = self.supervisor.alive
+        return alive, {"sandbox": self.supervisor.level, "zygote": "up" if alive else "down"}
+
+
+def listen_on(listen: Listen) -> socket.socket:
+    """A listening socket. Raises ConfigError when the address is taken or not ours."""
+    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((listen.host, listen.port))
+    except OSError as error:
+        sock.close()
+        raise ConfigError(
+            f"cannot listen on {listen.host}:{listen.port}: {error.strerror}. "
+            "Stop what uses it, or choose another with --port / --api-port."
+        ) from None
+    sock.listen(2048)
+    sock.setblocking(False)
+    return sock
+
+
+def run(config: Config, *, announce: Callable[[Started], None]) -> int:
+    """Run a node until SIGTERM or SIGINT; 0 when it ended in order.
+
+    Raises ConfigError, and sandbox.HostUnfit when this host cannot hold untrusted code.
+    """
+    environment = dict(os.environ)
+
+    async def main() -> int:
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        async with Node(config).running(environment) as started:
+            announce(started)
+            await stopped.wait()
+            logger.info("draining")
+        return 0
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main())

@@ -1,0 +1,136 @@
+"""The tenants' listener: an ASGI scope becomes a cleaned Request and enters the corridor."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from gateway.config import Config
+from gateway.dispatch import Dispatcher
+from gateway.edge.forwarded import TrustedProxies
+from gateway.edge.headers import clean_request_headers
+from gateway.edge.reply import AsgiReply, Receive, Send
+from gateway.errors import BadRequest, ClientDisconnected, Refusal, UrlTooLong
+from gateway.model.http import HeaderList, Request
+from gateway.routing.hosts import normalise_host
+
+MAX_URL = 16 * 1024
+"""Longest path and query together, bytes."""
+
+_random_bits = random.SystemRandom().getrandbits
+
+
+class RayIds:
+    """Request ids: unique on this node, not guessable from one another, cheap to make."""
+
+    def __init__(self) -> None:
+        self._random = random.Random(_random_bits(128))  # noqa: S311 — an id, not a secret
+
+    def next(self) -> str:
+        """16 hex digits."""
+        return f"{self._random.getrandbits(64):016x}"
+
+
+class Edge:
+    """The ASGI application of the tenants' listener."""
+
+    def __init__(self, dispatcher: Dispatcher, config: Config) -> None:
+        self._dispatcher = dispatcher
+        self._proxies = TrustedProxies(config.routing.trusted_proxies)
+        self._tenant_header = config.routing.tenant_header.lower().encode("latin-1")
+        self._next_ray = RayIds().next
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one HTTP request; WebSockets are refused with 403 until they are built."""
+        if scope["type"] != "http":
+            if scope["type"] == "websocket":
+                await send({"type": "websocket.close", "code": 1008})
+            return
+        ray = self._next_ray()
+        reply = AsgiReply(send, receive, scope["method"], ray.encode())
+        try:
+            request = self._request(scope, receive, ray)
+        except Refusal as refusal:
+            await self._dispatcher.reject(refusal, _unreadable(scope, ray), reply)
+            return
+        await self._dispatcher.dispatch(request, reply)
+
+    def _request(self, scope: dict[str, Any], receive: Receive, ray: str) -> Request:
+        """Raises BadRequest, UrlTooLong or HeadersTooLarge."""
+        path, query = scope["raw_path"], scope["query_string"]
+        if len(path) + len(query) > MAX_URL:
+            raise UrlTooLong(f"A URL may be {MAX_URL} bytes long.")
+        raw: HeaderList = scope["headers"]
+        peer = scope["client"]
+        known = self._proxies.resolve(
+            peer[0] if peer else "", scope["scheme"], clean_request_headers(raw)
+        )
+        length, body, accept, tenant = self._scan(raw, trusted=known.trusted)
+        if not known.authority:
+            raise BadRequest("The request names no host.")
+        try:
+            host = normalise_host(known.authority)
+        except ValueError as error:
+            raise BadRequest(f"The Host header is not a host name: {error}.") from None
+        return Request(
+            ray=ray,
+            method=scope["method"],
+            scheme=known.scheme,
+            host=host,
+            authority=known.authority,
+            path=path,
+            query=query,
+            headers=known.headers,
+            client=(known.client, peer[1] if peer else 0),
+            accept=accept,
+            tenant_header=tenant,
+            content_length=length,
+            receive=_body_reader(receive) if body else None,
+        )
+
+    def _scan(self, raw: HeaderList, *, trusted: bool) -> tuple[int | None, bool, str, str | None]:
+        """Content length, whether there is a body, Accept, and the tenant header if believed."""
+        length: int | None = None
+        body = False
+        accept = ""
+        tenant: str | None = None
+        for name, value in raw:
+            if name == b"content-length":
+                length = int(value) if value.isdigit() and len(value) < 19 else None
+                body = body or length != 0
+            elif name == b"transfer-encoding":
+                body = True
+            elif name == b"accept":
+                accept = value.decode("latin-1")
+            elif trusted and self._tenant_header and name == self._tenant_header:
+                tenant = value.decode("latin-1").strip().lower()
+        return length, body, accept, tenant
+
+
+def _body_reader(receive: Receive) -> Callable[[], Awaitable[tuple[bytes, bool]]]:
+    async def read() -> tuple[bytes, bool]:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnected
+        return message.get("body", b""), message.get("more_body", False)
+
+    return read
+
+
+def _unreadable(scope: dict[str, Any], ray: str) -> Request:
+    """What can be said of a request that is refused at the door."""
+    accept = next((v.decode("latin-1") for n, v in scope["headers"] if n == b"accept"), "")
+    peer = scope["client"]
+    return Request(
+        ray=ray,
+        method=scope["method"],
+        scheme=scope["scheme"],
+        host="",
+        authority="",
+        path=scope["raw_path"][:MAX_URL],
+        query=b"",
+        headers=[],
+        client=(peer[0], peer[1]) if peer else None,
+        accept=accept,
+    )

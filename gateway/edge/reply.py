@@ -1,0 +1,93 @@
+"""Replies on an ASGI connection: heads checked, bodies counted, error pages rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from gateway.edge.headers import check_response
+from gateway.edge.pages import render, response_headers
+from gateway.errors import BadResponse, Refusal
+from gateway.model.http import HeaderList, Reply, Request
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+
+
+class AsgiReply:
+    """Where one request's answer goes. The head is held back until the first body bytes, so that
+    an answer that fails early can still become an error page."""
+
+    __slots__ = ("_head", "_method", "_ray", "_receive", "_send", "_sent", "_undeclared", "started")
+
+    def __init__(self, send: Send, receive: Receive, method: str, ray: bytes) -> None:
+        self._send = send
+        self._receive = receive
+        self._method = method
+        self._ray = ray
+        self._head: dict[str, Any] | None = None
+        self._undeclared: int | None = None
+        """Bytes of the declared length not sent yet; None when none was declared."""
+        self._sent = False
+        self.started = False
+
+    async def start(self, status: int, headers: HeaderList) -> None:
+        """Take the tenant's head. Raises BadResponse when it is not one."""
+        checked = check_response(status, headers)
+        if checked and checked[-1][0] == b"content-length":
+            self._undeclared = int(checked[-1][1])
+        checked.append((b"waypost-ray", self._ray))
+        self._head = {"type": "http.response.start", "status": status, "headers": checked}
+
+    async def write(self, chunk: bytes, *, more: bool) -> None:
+        """Send body bytes. Raises BadResponse when they are not as many as the head declared."""
+        head = self._head
+        if head is not None:
+            status = head["status"]
+            if self._method == "HEAD" or status in (204, 304):
+                chunk, self._undeclared = b"", None
+            elif self._undeclared is None and not more:
+                head["headers"].append((b"content-length", b"%d" % len(chunk)))
+            self._count(chunk, more=more)
+            self._head = None
+            self.started = True
+            self._sent = self._method == "HEAD" or status in (204, 304)
+            await self._send(head)
+        elif self._sent:
+            chunk = b""
+        else:
+            self._count(chunk, more=more)
+        await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+    def _count(self, chunk: bytes, *, more: bool) -> None:
+        if self._undeclared is None:
+            return
+        self._undeclared -= len(chunk)
+        if self._undeclared < 0 or (self._undeclared and not more):
+            raise BadResponse("The worker's body is not as long as its Content-Length says.")
+
+    def abort(self) -> None:
+        """Nothing more is sent: the server cuts a connection whose answer is not complete."""
+        self._head = None
+
+    async def closed(self) -> None:
+        """Return when the client is gone (or the answer complete)."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    async def page(self, status: int, headers: HeaderList, body: bytes) -> None:
+        """Send a page of the platform's own."""
+        self._head = None
+        self.started = True
+        await self._send({"type": "http.response.start", "status": status, "headers": headers})
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+async def send_error_page(refusal: Refusal, request: Request, reply: Reply) -> int:
+    """Render the page of a refusal as the client prefers it; the bytes of its body."""
+    content_type, body = render(refusal, ray=request.ray, accept=request.accept)
+    headers = response_headers(refusal, ray=request.ray)
+    headers.append((b"content-type", content_type))
+    headers.append((b"content-length", b"%d" % len(body)))
+    await reply.page(refusal.status, headers, body)
+    return len(body)

@@ -1,0 +1,1 @@
+"""Instances: starting them, choosing one for a request, speaking the wire to it, ending it."""

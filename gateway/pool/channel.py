@@ -1,0 +1,244 @@
+"""The gateway's end of an instance's wire: frames to exchanges and subrequests, and back.
+
+Everything that arrives here was written by a hostile process. What does not fit kills that
+instance; no other stream, tenant or buffer is touched.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import Protocol, cast
+
+from gateway.pool.exchange import Exchange
+from sandbox import ProtocolError, protocol
+from sandbox.protocol import (
+    ExceptionRecord,
+    Failed,
+    FetchHead,
+    Frame,
+    FrameType,
+    LogRecord,
+    Ready,
+)
+
+MAX_SUBREQUESTS_OPEN = 64
+PIPE_READ = 64 * 1024
+MAX_LINE = 16 * 1024
+
+
+class Subrequests(Protocol):
+    """What serves FETCH frames; one per instance."""
+
+    def on_fetch(self, stream: int, head: FetchHead, exchange: Exchange, *, ended: bool) -> None:
+        """A subrequest begins."""
+
+    def on_body(self, stream: int, payload: bytes, *, ended: bool) -> bool:
+        """Body bytes of a subrequest; False when the stream is unknown."""
+
+    def on_credit(self, stream: int, amount: int) -> None:
+        """The instance consumed that much of an answer."""
+
+    def on_cancel(self, stream: int) -> None:
+        """The instance lost interest."""
+
+    def close(self) -> None:
+        """The instance is gone."""
+
+
+class Channel(asyncio.Protocol):
+    """Speaks the wire to one instance."""
+
+    def __init__(
+        self,
+        *,
+        on_ready: Callable[[Ready | Failed], None],
+        on_broken: Callable[[ProtocolError | None], None],
+        on_exception: Callable[[Exchange, ExceptionRecord], None],
+    ) -> None:
+        self._on_ready = on_ready
+        self._on_broken = on_broken
+        self._on_exception = on_exception
+        self._decoder = protocol.Decoder(protocol.FROM_INSTANCE)
+        self._transport: asyncio.Transport | None = None
+        self._next_stream = 2
+        self._log_fd = -1
+        self._log_rest = b""
+        self.exchanges: dict[int, Exchange] = {}
+        self.subrequests: Subrequests | None = None
+        self.closed = False
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The wire is up."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the instance."""
+        if self.closed:
+            return
+        try:
+            for frame in self._decoder.feed(data):
+                self._dispatch(frame)
+        except ProtocolError as error:
+            self._break(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The instance closed its end, or died."""
+        self._break(None)
+
+    # Sending
+
+    def send(self, data: bytes) -> None:
+        """Write frames; dropped when the wire is down."""
+        if self._transport is not None and not self.closed:
+            self._transport.write(data)
+
+    def open(self, exchange_of: Callable[[int], Exchange]) -> Exchange:
+        """Give a new invocation its stream."""
+        stream = self._next_stream
+        self._next_stream = stream + 2 if stream < 0xFFFF_FFF0 else 2
+        exchange = self.exchanges[stream] = exchange_of(stream)
+        return exchange
+
+    def forget(self, exchange: Exchange) -> None:
+        """The invocation is over; later frames of its stream are ignored or refused."""
+        self.exchanges.pop(exchange.stream, None)
+
+    def close(self) -> None:
+        """Take the wire down."""
+        if self.closed:
+            return
+        self.closed = True
+        self._close_log()
+        if self.subrequests is not None:
+            self.subrequests.close()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _break(self, error: ProtocolError | None) -> None:
+        if not self.closed:
+            self._drain_log()
+            self.close()
+            self._on_broken(error)
+
+    # Receiving
+
+    def _dispatch(self, frame: Frame) -> None:
+        kind = frame.type
+        if kind == FrameType.CREDIT:
+            self._credit(frame)
+        elif frame.stream & 1:
+            self._subrequest(frame)
+        elif frame.stream == 0:
+            self._connection(frame)
+        else:
+            self._invocation(frame)
+
+    def _invocation(self, frame: Frame) -> None:
+        kind = frame.type
+        exchange = self.exchanges.get(frame.stream)
+        if exchange is None:
+            if frame.stream >= self._next_stream or kind in (FrameType.READY, FrameType.FAILED):
+                raise ProtocolError(f"frame type {kind} for stream {frame.stream}, never opened")
+            return
+        if kind == FrameType.RESPONSE:
+            exchange.on_response(frame.payload, frame.flags)
+        elif kind == FrameType.BODY:
+            exchange.on_body(frame.payload, frame.flags)
+        elif kind == FrameType.DONE:
+            exchange.on_done()
+        elif kind == FrameType.LOG:
+            record = protocol.decode_struct(LogRecord, frame.payload)
+            exchange.on_log(record, len(frame.payload))
+        elif kind == FrameType.EXCEPTION:
+            record_ = protocol.decode_struct(ExceptionRecord, frame.payload)
+            exchange.on_exception(record_)
+            self._on_exception(exchange, record_)
+        else:
+            raise ProtocolError(f"frame type {kind} on an invocation's stream")
+
+    def _connection(self, frame: Frame) -> None:
+        kind = frame.type
+        if kind == FrameType.READY:
+            self._on_ready(protocol.decode_struct(Ready, frame.payload))
+        elif kind == FrameType.FAILED:
+            self._on_ready(protocol.decode_struct(Failed, frame.payload))
+        elif kind == FrameType.LOG:
+            record = protocol.decode_struct(LogRecord, frame.payload)
+            self._log_to_any(record, len(frame.payload))
+        else:
+            raise ProtocolError(f"frame type {kind} on stream 0")
+
+    def _subrequest(self, frame: Frame) -> None:
+        serving = self.subrequests
+        if serving is None:
+            raise ProtocolError("a subrequest before the script was loaded")
+        kind, ended = frame.type, bool(frame.flags & protocol.END)
+        if kind == FrameType.FETCH:
+            head = protocol.decode_struct(FetchHead, frame.payload)
+            exchange = self.exchanges.get(head.invocation)
+            if exchange is None:
+                error = protocol.FetchError("invocation_over", "The invocation is over.")
+                self.send(protocol.encode_struct(FrameType.FETCH_ERROR, frame.stream, error))
+            else:
+                serving.on_fetch(frame.stream, head, exchange, ended=ended)
+        elif kind == FrameType.BODY:
+            serving.on_body(frame.stream, frame.payload, ended=ended)
+        elif kind == FrameType.CANCEL:
+            serving.on_cancel(frame.stream)
+        else:
+            raise ProtocolError(f"frame type {kind} on a subrequest's stream")
+
+    def _credit(self, frame: Frame) -> None:
+        amount = protocol.decode_credit(frame.payload)
+        if frame.stream & 1:
+            if self.subrequests is not None:
+                self.subrequests.on_credit(frame.stream, amount)
+        elif (exchange := self.exchanges.get(frame.stream)) is not None:
+            exchange.on_credit(amount)
+
+    # The log pipe: what C code and os.write() put on descriptors 1 and 2
+
+    def watch_log(self, fd: int) -> None:
+        """Read the instance's stdout and stderr from ``fd`` until it closes."""
+        self._log_fd = fd
+        asyncio.get_running_loop().add_reader(fd, self._read_log)
+
+    def _read_log(self) -> bool:
+        try:
+            data = os.read(self._log_fd, PIPE_READ)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        if not data:
+            self._close_log()
+            return False
+        *lines, self._log_rest = (self._log_rest + data).split(b"\n")
+        if len(self._log_rest) > MAX_LINE:
+            lines.append(self._log_rest)
+            self._log_rest = b""
+        for line in lines:
+            text = line[:MAX_LINE].decode("utf-8", "replace")
+            self._log_to_any(LogRecord("log", time.time_ns() // 1_000_000, [text]), len(line) + 16)
+        return True
+
+    def _drain_log(self) -> None:
+        for _ in range(16):
+            if self._log_fd < 0 or not self._read_log():
+                return
+
+    def _log_to_any(self, record: LogRecord, size: int) -> None:
+        """Output without an invocation goes to the one in flight; to the oldest of several."""
+        for exchange in self.exchanges.values():
+            exchange.on_log(record, size)
+            return
+
+    def _close_log(self) -> None:
+        if self._log_fd >= 0:
+            asyncio.get_running_loop().remove_reader(self._log_fd)
+            self._log_fd = -1

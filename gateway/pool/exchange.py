@@ -1,0 +1,212 @@
+"""One invocation on the wire, seen from the gateway: what came in so far, and who waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from gateway.errors import ProtocolViolation, WaypostError
+from sandbox import Charge, ProtocolError, protocol
+from sandbox.protocol import ExceptionRecord, FrameType, LogRecord, ResponseHead
+
+if TYPE_CHECKING:
+    from gateway.model.http import Request
+    from gateway.model.route import Route
+    from gateway.pool.channel import Channel
+
+LOG_BYTES = 256 * 1024
+"""Log data kept of one invocation; the rest is dropped and said."""
+
+
+class Exchange:
+    """Collects an invocation's frames; the corridor awaits its parts in order."""
+
+    __slots__ = (
+        "_channel",
+        "_chunks",
+        "_consumed",
+        "_unacked",
+        "_waiter",
+        "charge",
+        "done",
+        "ended",
+        "exceptions",
+        "failure",
+        "head",
+        "log_bytes",
+        "logs",
+        "request",
+        "route",
+        "send_credit",
+        "started_ns",
+        "stream",
+        "subrequests",
+        "truncated",
+        "upload_waiter",
+    )
+
+    def __init__(self, channel: Channel, stream: int, request: Request, route: Route) -> None:
+        self._channel = channel
+        self.stream = stream
+        self.request = request
+        self.route = route
+        self.started_ns = 0
+        self.head: ResponseHead | None = None
+        self.ended = False
+        """The response is complete."""
+        self.done = False
+        """The invocation is over, waitUntil included."""
+        self.failure: WaypostError | None = None
+        self.charge: Charge | None = None
+        self.subrequests = 0
+        self.logs: list[LogRecord] = []
+        self.log_bytes = 0
+        self.truncated = False
+        self.exceptions: list[ExceptionRecord] = []
+        self.send_credit = protocol.WINDOW
+        self.upload_waiter: asyncio.Future[None] | None = None
+        self._chunks: deque[bytes] = deque()
+        self._unacked = 0
+        self._consumed = 0
+        self._waiter: asyncio.Future[None] | None = None
+
+    # What the corridor awaits
+
+    async def response(self) -> ResponseHead:
+        """The response's head. Raises the Refusal that ended the invocation instead."""
+        while self.head is None:
+            if self.failure is not None:
+                raise self.failure
+            await self._wait()
+        return self.head
+
+    async def next_chunk(self) -> bytes | None:
+        """The next piece of the response body, None at its end. Raises as ``response``."""
+        while not self._chunks:
+            if self.ended:
+                return None
+            if self.failure is not None:
+                raise self.failure
+            await self._wait()
+        chunk = self._chunks.popleft()
+        self._unacked -= len(chunk)
+        self._consumed += len(chunk)
+        if self._consumed >= protocol.WINDOW // 2 and not self.ended:
+            self._channel.send(protocol.encode_credit(self.stream, self._consumed))
+            self._consumed = 0
+        return chunk
+
+    @property
+    def is_last_chunk(self) -> bool:
+        """Nothing follows what has been taken."""
+        return self.ended and not self._chunks
+
+    async def finished(self) -> None:
+        """Wait until the invocation is over, however it ends."""
+        while not self.done:
+            await self._wait()
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def wake(self) -> None:
+        """Let the corridor look again."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # What the channel delivers
+
+    def on_response(self, payload: bytes, flags: int) -> None:
+        """RESPONSE frame."""
+        if self.head is not None:
+            raise protocol_violation("a second response head")
+        self.head = protocol.decode_struct(ResponseHead, payload)
+        self.ended = bool(flags & protocol.END)
+        self.wake()
+
+    def on_body(self, payload: bytes, flags: int) -> None:
+        """BODY frame of the response."""
+        if self.head is None or self.ended:
+            raise protocol_violation("body bytes outside of a response")
+        self._unacked += len(payload)
+        if self._unacked > protocol.WINDOW:
+            raise protocol_violation("more body bytes than it had credit for")
+        if payload:
+            self._chunks.append(payload)
+        self.ended = bool(flags & protocol.END)
+        self.wake()
+
+    def on_log(self, record: LogRecord, size: int) -> None:
+        """LOG frame, ``size`` bytes on the wire."""
+        if self.log_bytes + size > LOG_BYTES:
+            self.truncated = True
+            return
+        self.log_bytes += size
+        self.logs.append(record)
+
+    def on_exception(self, record: ExceptionRecord) -> None:
+        """EXCEPTION frame: kept for the tail; ``fail`` decides what it means."""
+        if len(self.exceptions) < 16:
+            self.exceptions.append(record)
+
+    def on_credit(self, amount: int) -> None:
+        """CREDIT frame: the instance took that many bytes of the request body."""
+        self.send_credit += amount
+        if self.send_credit > protocol.WINDOW:
+            raise protocol_violation("credit for bytes that were never sent")
+        waiter = self.upload_waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def on_done(self) -> None:
+        """DONE frame."""
+        if self.head is None and self.failure is None:
+            raise protocol_violation("the end of an invocation without an answer")
+        if self.head is not None and not self.ended and self.failure is None:
+            raise protocol_violation("the end of an invocation inside its response")
+        self.finish()
+
+    def fail(self, failure: WaypostError) -> None:
+        """End the response with an error; the first one stays."""
+        if self.failure is None and not self.done:
+            self.failure = failure
+        self.wake()
+
+    def finish(self) -> None:
+        """The invocation is over."""
+        if self.done:
+            return
+        self.done = True
+        waiter = self.upload_waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        self.wake()
+
+    # What the corridor sends
+
+    def upload(self, chunk: bytes, *, end: bool) -> None:
+        """Send request body bytes; the caller has made sure of the credit."""
+        self.send_credit -= len(chunk)
+        self._channel.send(
+            protocol.encode(FrameType.BODY, self.stream, chunk, protocol.END if end else 0)
+        )
+
+    def cancel(self) -> None:
+        """Tell the instance that nobody waits for the answer."""
+        if not self.done:
+            self._channel.send(protocol.encode(FrameType.CANCEL, self.stream))
+
+
+def protocol_violation(what: str) -> ProtocolError:
+    """The error of an instance that sent ``what`` where it may not."""
+    return ProtocolError(f"the instance sent {what}")
+
+
+def as_refusal(error: ProtocolError) -> ProtocolViolation:
+    """What the client of such an instance is told."""
+    return ProtocolViolation(f"The worker's process broke the platform's protocol: {error}.")

@@ -1,0 +1,350 @@
+"""One OS process that serves one version: its state, from starting to dead."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from enum import Enum, auto
+from functools import partial
+
+from gateway.errors import (
+    CpuExceeded,
+    MemoryExceeded,
+    PlatformFailed,
+    Refusal,
+    StartFailed,
+    TenantFailed,
+    WallTimeExceeded,
+)
+from gateway.model.http import Request
+from gateway.model.route import Route
+from gateway.model.script import Version
+from gateway.pool.channel import Channel
+from gateway.pool.exchange import Exchange, as_refusal
+from gateway.pool.subrequests import Fetcher, WireSubrequests
+from sandbox import Meter, Outcome, ProtocolError, Sandbox, Watchdog, classify_exit, protocol
+from sandbox.protocol import ExceptionRecord, Failed, FrameType, Init, Ready
+
+EXIT_WAIT_SECONDS = 2.0
+SHUTDOWN_SECONDS = 1.0
+"""What an instance gets for its own shutdown (ASGI lifespan) once it is drained."""
+
+
+class State(Enum):
+    """Where an instance is in its life."""
+
+    STARTING = auto()
+    SERVING = auto()
+    DRAINING = auto()
+    DEAD = auto()
+
+
+class Instance:
+    """A jailed process and everything the gateway holds of it."""
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        watchdog: Watchdog,
+        fetcher: Fetcher,
+        *,
+        version: Version,
+        memory_bytes: int,
+        on_change: Callable[[Instance], None],
+    ) -> None:
+        self.version = version
+        self.sandbox = sandbox
+        self.state = State.STARTING
+        self.ready = Ready("worker", False, [])
+        self.kind = "worker"
+        self.capacity = 1
+        self.in_flight = 0
+        self.reserved = 0
+        """Promised to requests that have not been put in yet."""
+        self.served = 0
+        self.idle_since = time.monotonic()
+        self.started_ns = 0
+        self.why_dead = ""
+        self._on_change = on_change
+        self._loaded: asyncio.Future[Ready | Failed] = asyncio.get_running_loop().create_future()
+        self.channel = Channel(
+            on_ready=self._on_loaded, on_broken=self._on_broken, on_exception=self._on_exception
+        )
+        self._subrequests = WireSubrequests(self.channel, fetcher)
+        self.meter = Meter(
+            sandbox, watchdog, memory_bytes=memory_bytes, on_kill=self._on_meter_kill
+        )
+        self._end_task: asyncio.Task[None] | None = None
+        self._retiring = False
+        self._final_cpu_ns: int | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Instance {self.version.key.name}@{self.version.id[:8]} pid={self.sandbox.pid}"
+            f" {self.state.name.lower()} in_flight={self.in_flight}>"
+        )
+
+    # Starting
+
+    async def load(self, init: Init, *, cpu_ms: int, wall_ms: int, concurrency: int) -> Ready:
+        """Send the code and wait until it is loaded.
+
+        Raises StartFailed when the tenant's code cannot be loaded within its start-up limits.
+        """
+        loop = asyncio.get_running_loop()
+        await loop.create_unix_connection(lambda: self.channel, sock=self.sandbox.detach_wire())
+        self.channel.watch_log(self.sandbox.log_fd)
+        deadline_ns = time.monotonic_ns() + wall_ms * 1_000_000
+        charge = self.meter.begin(cpu_ms * 1_000_000, deadline_ns, self._on_start_expired)
+        self._send_code(init)
+        loaded = await self._loaded
+        self.meter.end(charge)
+        if isinstance(loaded, Failed):
+            self.stop("could not be loaded")
+            raise StartFailed(loaded)
+        if self.meter.tripped is not None:
+            self.stop("exceeded a start-up limit")
+            raise StartFailed(_start_failure(self.meter.tripped, None))
+        self.ready = loaded
+        self.kind = loaded.kind
+        self.capacity = concurrency if loaded.concurrent else 1
+        self.channel.subrequests = self._subrequests
+        self.state = State.SERVING
+        self.idle_since = time.monotonic()
+        return loaded
+
+    def _send_code(self, init: Init) -> None:
+        self.channel.send(protocol.encode_struct(FrameType.INIT, 0, init))
+        for module in self.version.modules:
+            for start in range(0, len(module.content), protocol.CHUNK):
+                chunk = module.content[start : start + protocol.CHUNK]
+                self.channel.send(protocol.encode(FrameType.BODY, 0, chunk))
+        self.channel.send(protocol.encode(FrameType.BODY, 0, b"", protocol.END))
+
+    def _on_loaded(self, loaded: Ready | Failed) -> None:
+        if self._loaded.done():
+            raise ProtocolError("the script was reported loaded twice")
+        self._loaded.set_result(loaded)
+
+    def _on_start_expired(self) -> None:
+        self.meter.kill(Outcome.EXCEEDED_WALL_TIME)
+
+    # Serving
+
+    def free(self) -> bool:
+        """It can take another request."""
+        return self.in_flight + self.reserved < self.capacity
+
+    def oldest_ns(self) -> int:
+        """Age of the oldest request in flight."""
+        started = [exchange.started_ns for exchange in self.channel.exchanges.values()]
+        return time.monotonic_ns() - min(started) if started else 0
+
+    def open(self, request: Request, route: Route, now_ns: int) -> Exchange:
+        """Put a request in at ``now_ns`` (monotonic); its CPU and wall time count from here."""
+        self.in_flight += 1
+        self.served += 1
+        exchange = self.channel.open(lambda stream: Exchange(self.channel, stream, request, route))
+        limits = route.limits
+        exchange.started_ns = now_ns
+        exchange.charge = self.meter.begin(
+            limits.cpu_ms * 1_000_000,
+            now_ns + limits.wall_ms * 1_000_000,
+            partial(self.expire, exchange),
+        )
+        head = protocol.RequestHead(
+            request.method,
+            request.scheme,
+            request.authority,
+            request.path,
+            request.query,
+            request.headers,
+            request.client,
+            route.mount,
+            request.ray,
+        )
+        flags = protocol.END if request.receive is None else 0
+        self.channel.send(protocol.encode_struct(FrameType.REQUEST, exchange.stream, head, flags))
+        return exchange
+
+    def settle(self, exchange: Exchange) -> int:
+        """Close the invocation's account; its CPU time, ns."""
+        if exchange.charge is None:
+            return 0
+        final = self._final_cpu_ns if self.meter.killed_for is None else None
+        return self.meter.end(exchange.charge, final_cpu_ns=final)
+
+    def leave(self, exchange: Exchange) -> None:
+        """Take a request out; recycles the instance when a limit was hit in it."""
+        self.channel.forget(exchange)
+        self._subrequests.end_of(exchange)
+        self.in_flight -= 1
+        if self.meter.tripped is not None and self.state is State.SERVING:
+            self.state = State.DRAINING
+        if self.in_flight == 0:
+            self.idle_since = time.monotonic()
+            if self.state is State.DRAINING:
+                self._retire()
+        self._on_change(self)
+
+    def expire(self, exchange: Exchange) -> None:
+        """An invocation has used up its wall time: end it, and recycle the process."""
+        limit = exchange.route.limits.wall_ms
+        exchange.fail(
+            WallTimeExceeded(f"The worker took longer than the {limit} ms that its plan allows.")
+        )
+        self.abandon(exchange)
+
+    def abandon(self, exchange: Exchange) -> None:
+        """Stop waiting for an invocation that may still run; the process serves nothing new."""
+        if exchange.done:
+            return
+        exchange.cancel()
+        exchange.finish()
+        if self.state is State.SERVING:
+            self.state = State.DRAINING
+
+    def exceeded(self, exchange: Exchange) -> Refusal | None:
+        """The refusal of an answer that came after the invocation's CPU budget was gone."""
+        charge = exchange.charge
+        if self.meter.tripped is None or charge is None:
+            return None
+        if self.meter.used_ns(charge) >= charge.budget_ns:
+            return cpu_exceeded(exchange.route.limits.cpu_ms)
+        return None
+
+    def _on_exception(self, exchange: Exchange, record: ExceptionRecord) -> None:
+        if exchange.ended or exchange.failure is not None:
+            return
+        exchange.fail(self._judge(exchange, record))
+
+    def _judge(self, exchange: Exchange, record: ExceptionRecord) -> Refusal:
+        limits = exchange.route.limits
+        if self.meter.tripped is Outcome.EXCEEDED_CPU:
+            return cpu_exceeded(limits.cpu_ms)
+        if record.kind == "memory":
+            return memory_exceeded(limits.memory_mb)
+        return TenantFailed("The worker's code raised an exception that it did not handle.")
+
+    # Ending
+
+    def drain(self) -> None:
+        """Accept nothing more; end when nothing is in flight."""
+        if self.state in (State.STARTING, State.SERVING):
+            self.state = State.DRAINING
+        if self.in_flight == 0 and self._loaded.done():
+            self._retire()
+
+    def _retire(self) -> None:
+        """Let a healthy process shut itself down, metered; end any other at once."""
+        if self.meter.tripped is not None or self.channel.closed or self.kind != "asgi":
+            self.stop("drained")
+            return
+        if self._retiring:
+            return
+        self._retiring = True
+        deadline_ns = time.monotonic_ns() + int(SHUTDOWN_SECONDS * 1e9)
+        self.meter.begin(100_000_000, deadline_ns, lambda: self.stop("drained"))
+        self.channel.send(protocol.encode(FrameType.DRAIN, 0))
+
+    def stop(self, why: str) -> None:
+        """End the process now. Idempotent."""
+        if self.state is State.DEAD:
+            return
+        self.state = State.DEAD
+        self.why_dead = why
+        self.channel.close()
+        self.sandbox.close()
+        if not self._loaded.done():
+            self._loaded.set_result(_start_failure(None, None))
+        for exchange in list(self.channel.exchanges.values()):
+            exchange.fail(PlatformFailed("The platform stopped the worker."))
+            exchange.finish()
+        self._on_change(self)
+
+    def _on_meter_kill(self) -> None:
+        if self.state is State.SERVING:
+            self.state = State.DRAINING
+
+    def _on_broken(self, error: ProtocolError | None) -> None:
+        """The wire broke: by an error of the peer, or because the process is gone."""
+        if self.state is State.DEAD or self._end_task is not None:
+            return
+        if error is not None:
+            self.sandbox.kill()
+        self.state = State.DRAINING
+        self._end_task = asyncio.create_task(self._end(error))
+
+    async def _end(self, error: ProtocolError | None) -> None:
+        self.sandbox.kill()
+        try:
+            status = await asyncio.wait_for(asyncio.shield(self.sandbox.exited), EXIT_WAIT_SECONDS)
+        except TimeoutError:
+            status = None
+        outcome = classify_exit(self.meter.killed_for or self.meter.tripped, status)
+        words = status.describe() if status is not None else "is gone"
+        self._final_cpu_ns = status.cpu_ns if status is not None else None
+        if not self._loaded.done():
+            self._loaded.set_result(_start_failure(outcome, words))
+        for exchange in list(self.channel.exchanges.values()):
+            self._fail_of_end(exchange, outcome, words, error)
+        self.stop(words if error is None else f"protocol: {error}")
+
+    def _fail_of_end(
+        self, exchange: Exchange, outcome: Outcome, words: str, error: ProtocolError | None
+    ) -> None:
+        if error is not None:
+            exchange.on_exception(crash_record("ProtocolError", str(error)))
+            exchange.fail(as_refusal(error))
+        elif outcome is Outcome.EXCEEDED_CPU:
+            exchange.fail(cpu_exceeded(exchange.route.limits.cpu_ms))
+        elif outcome is Outcome.EXCEEDED_MEMORY:
+            exchange.fail(memory_exceeded(exchange.route.limits.memory_mb))
+        else:
+            if exchange.failure is None and not exchange.ended:
+                exchange.on_exception(crash_record("ProcessDied", f"The worker's process {words}."))
+            exchange.fail(
+                TenantFailed(f"The worker's process {words} while it served this request.")
+            )
+        exchange.finish()
+
+
+def cpu_exceeded(cpu_ms: int) -> CpuExceeded:
+    """The page of a request that burnt its CPU budget."""
+    return CpuExceeded(
+        f"The worker used more than the {cpu_ms} ms of CPU time that its plan allows."
+    )
+
+
+def memory_exceeded(memory_mb: int) -> MemoryExceeded:
+    """The page of a request that used up the instance's memory."""
+    return MemoryExceeded(
+        f"The worker used more than the {memory_mb} MB of memory that its plan allows."
+    )
+
+
+def crash_record(name: str, message: str) -> ExceptionRecord:
+    """What the tenant's tail shows of an end that its own code could not report."""
+    return ExceptionRecord("exception", name, message, "", time.time_ns() // 1_000_000)
+
+
+def _start_failure(outcome: Outcome | None, words: str | None) -> Failed:
+    if outcome is Outcome.EXCEEDED_CPU:
+        return Failed(
+            "cpu", "StartupLimit", "Script startup exceeded CPU time limit.", "", None, None
+        )
+    if outcome is Outcome.EXCEEDED_MEMORY:
+        return Failed(
+            "memory", "StartupLimit", "Script startup exceeded memory limit.", "", None, None
+        )
+    if outcome is Outcome.EXCEEDED_WALL_TIME:
+        return Failed("cpu", "StartupLimit", "Script startup took too long.", "", None, None)
+    return Failed(
+        "code",
+        "ProcessDied",
+        f"The process {words or 'was stopped'} while it loaded.",
+        "",
+        None,
+        None,
+    )

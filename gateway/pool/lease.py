@@ -1,0 +1,205 @@
+"""A request's hold on an instance: put in, carry its bytes both ways, account for it, let go."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+
+from gateway.errors import BodyTooLarge, ClientDisconnected, Refusal
+from gateway.model.http import Reply, Request
+from gateway.model.invocation import Invocation
+from gateway.model.route import Route
+from gateway.pool.exchange import Exchange
+from gateway.pool.instance import Instance
+from gateway.pool.pool import Pool
+from sandbox import Outcome, protocol
+
+MIB = 1 << 20
+CANCEL_GRACE_SECONDS = 2.0
+"""What an invocation gets to finish once its client is gone."""
+WATCH_SECONDS = 0.05
+"""A request older than this has its client watched."""
+
+
+class Lease:
+    """``async with`` it, then ``serve``; leaving waits until the invocation is over."""
+
+    __slots__ = (
+        "_exchange",
+        "_instance",
+        "_invocation",
+        "_leases",
+        "_reply",
+        "_route",
+        "_upload_task",
+        "_watch",
+    )
+
+    def __init__(self, leases: Leases, invocation: Invocation, route: Route) -> None:
+        self._leases = leases
+        self._invocation = invocation
+        self._route = route
+        self._instance: Instance | None = None
+        self._exchange: Exchange | None = None
+        self._reply: Reply | None = None
+        self._upload_task: asyncio.Task[None] | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Lease:
+        pool, invocation = self._leases.pool, self._invocation
+        instance = pool.try_lease(self._route)
+        if instance is None:
+            invocation.cold = not pool.has_instance(self._route)
+            instance = await pool.lease(self._route)
+        now_ns = time.monotonic_ns()
+        invocation.queue_ns = now_ns - invocation.started_ns
+        self._instance = instance
+        self._exchange = instance.open(invocation.request, self._route, now_ns)
+        return self
+
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
+        instance, exchange = self._instance, self._exchange
+        if instance is None or exchange is None:
+            return
+        try:
+            if not exchange.done:
+                await self._wait_for_end(exchange, gone=isinstance(error, ClientDisconnected))
+        finally:
+            if self._watch is not None:
+                self._watch.cancel()
+            if not exchange.done:
+                instance.abandon(exchange)
+            self._account(instance, exchange)
+
+    async def _wait_for_end(self, exchange: Exchange, *, gone: bool) -> None:
+        """Until DONE; the wall limit bounds it, a short grace when nobody waits any more."""
+        if not gone:
+            await exchange.finished()
+            return
+        exchange.cancel()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(exchange.finished(), CANCEL_GRACE_SECONDS)
+
+    def _account(self, instance: Instance, exchange: Exchange) -> None:
+        invocation = self._invocation
+        late = instance.exceeded(exchange)
+        invocation.cpu_ns = instance.settle(exchange)
+        invocation.subrequests = exchange.subrequests
+        invocation.logs = exchange.logs
+        invocation.exceptions = exchange.exceptions
+        invocation.truncated = exchange.truncated
+        instance.leave(exchange)
+        if invocation.outcome is Outcome.UNKNOWN and exchange.failure is None:
+            if late is not None:
+                invocation.outcome = late.outcome
+            elif exchange.exceptions:
+                invocation.outcome = Outcome.EXCEPTION
+
+    async def serve(self, reply: Reply) -> None:
+        """Carry the request in and the reply out.
+
+        Raises the Refusal that ended it, or ClientDisconnected.
+        """
+        instance, exchange, request = self._instance, self._exchange, self._invocation.request
+        if instance is None or exchange is None:
+            raise RuntimeError("serve() outside of the lease")
+        self._reply = reply
+        if request.receive is not None:
+            self._upload_task = asyncio.create_task(self._upload(exchange, request))
+        self._leases.active.add(self)
+        try:
+            await self._respond(instance, exchange, reply)
+        finally:
+            self._leases.active.discard(self)
+            if self._upload_task is not None:
+                self._upload_task.cancel()
+
+    async def _respond(self, instance: Instance, exchange: Exchange, reply: Reply) -> None:
+        invocation = self._invocation
+        head = await exchange.response()
+        refusal = instance.exceeded(exchange)
+        if refusal is not None:
+            raise refusal
+        await reply.start(head.status, head.headers)
+        invocation.status = head.status
+        complete = False
+        while (chunk := await exchange.next_chunk()) is not None:
+            complete = exchange.is_last_chunk
+            invocation.bytes_out += len(chunk)
+            await reply.write(chunk, more=not complete)
+        if not complete:
+            await reply.write(b"", more=False)
+
+    # Request body
+
+    async def _upload(self, exchange: Exchange, request: Request) -> None:
+        limit = self._route.limits.body_mb * MIB
+        receive = request.receive
+        if receive is None:
+            return
+        try:
+            more = True
+            while more:
+                chunk, more = await receive()
+                self._invocation.bytes_in += len(chunk)
+                if self._invocation.bytes_in > limit:
+                    raise BodyTooLarge(f"The plan allows request bodies up to {limit // MIB} MB.")
+                await self._send(exchange, chunk, end=not more)
+                if exchange.done:
+                    return
+        except ClientDisconnected as error:
+            exchange.fail(error)
+        except Refusal as refusal:
+            exchange.fail(refusal)
+            exchange.cancel()
+
+    async def _send(self, exchange: Exchange, data: bytes, *, end: bool) -> None:
+        if not data:
+            exchange.upload(b"", end=end)
+            return
+        for start in range(0, len(data), protocol.CHUNK):
+            chunk = data[start : start + protocol.CHUNK]
+            while exchange.send_credit < len(chunk) and not exchange.done:
+                exchange.upload_waiter = asyncio.get_running_loop().create_future()
+                await exchange.upload_waiter
+            last = start + protocol.CHUNK >= len(data)
+            exchange.upload(chunk, end=end and last)
+
+    # Clients that go away
+
+    def watch(self, now_ns: int) -> None:
+        """Start watching for the client's end, if the request has been under way for a while."""
+        exchange, reply = self._exchange, self._reply
+        if self._watch is not None or exchange is None or reply is None:
+            return
+        if self._upload_task is not None and not self._upload_task.done():
+            # The upload reads the same channel and sees the client's end itself.
+            return
+        if now_ns - exchange.started_ns > WATCH_SECONDS * 1e9:
+            self._watch = asyncio.create_task(self._watch_client(exchange, reply))
+
+    async def _watch_client(self, exchange: Exchange, reply: Reply) -> None:
+        await reply.closed()
+        if not exchange.ended:
+            exchange.fail(ClientDisconnected())
+
+
+class Leases:
+    """Makes leases and watches the clients of long ones."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.active: set[Lease] = set()
+
+    def lease(self, invocation: Invocation, route: Route) -> Lease:
+        """The lease to enter with ``async with``."""
+        return Lease(self, invocation, route)
+
+    async def run_watches(self) -> None:
+        """Look for long requests for ever."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            now_ns = time.monotonic_ns()
+            for lease in list(self.active):
+                lease.watch(now_ns)

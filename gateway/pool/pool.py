@@ -1,0 +1,327 @@
+"""Which instance serves a request: plain state, one synchronous decision, I/O after it.
+
+Instances are grouped by script version. A request prefers an idle instance; it shares one that
+serves asynchronous code when that one is quick; otherwise another is started, up to the plan's
+limit; otherwise the request waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable
+
+from gateway.errors import (
+    LoadShed,
+    PlatformFailed,
+    Refusal,
+    StaleRoute,
+    StartFailed,
+    TenantFailed,
+)
+from gateway.model.plan import Limits
+from gateway.model.route import Route
+from gateway.model.script import ScriptKey, Version
+from gateway.observer import Observer
+from gateway.pool.instance import Instance, State
+from gateway.pool.starter import Starter
+from sandbox import SandboxError
+
+logger = logging.getLogger(__name__)
+
+GROW_AFTER_NS = 2_000_000
+"""An instance whose oldest request is older than this is not shared while more may be started."""
+IDLE_BURN_NS = 50_000_000
+"""CPU that an instance may burn between two requests, per sweep."""
+SWEEP_SECONDS = 1.0
+
+
+class Group:
+    """The instances of one script version."""
+
+    __slots__ = (
+        "backoff_until",
+        "failures",
+        "instances",
+        "key",
+        "last_error",
+        "starting",
+        "tenant",
+        "version_id",
+        "waiters",
+    )
+
+    def __init__(self, key: ScriptKey, version_id: str, tenant: str) -> None:
+        self.key = key
+        self.version_id = version_id
+        self.tenant = tenant
+        self.instances: list[Instance] = []
+        self.starting = 0
+        self.waiters: deque[asyncio.Future[Instance]] = deque()
+        self.failures = 0
+        self.backoff_until = 0.0
+        self.last_error: Exception | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Group {self.key.name}@{self.version_id[:8]} instances={self.instances}"
+            f" starting={self.starting} waiting={len(self.waiters)}>"
+        )
+
+    def choose(self, limits: Limits) -> Instance | None:
+        """An instance that can take a request now: idle first, then the least loaded."""
+        best: Instance | None = None
+        for instance in self.instances:
+            if instance.state is not State.SERVING:
+                continue
+            load = instance.in_flight + instance.reserved
+            if load == 0:
+                return instance
+            if load < instance.capacity and (best is None or load < best.in_flight + best.reserved):
+                best = instance
+        if best is not None and self.may_grow(limits) and best.oldest_ns() > GROW_AFTER_NS:
+            return None
+        return best
+
+    def is_spent(self) -> bool:
+        """Nothing is left of it worth remembering."""
+        busy = self.instances or self.starting or self.waiters
+        return not busy and self.backoff_until < time.monotonic()
+
+    def may_grow(self, limits: Limits) -> bool:
+        """Another instance may be started."""
+        return len(self.instances) + self.starting < limits.instances
+
+
+class Pool:
+    """All instances of this node."""
+
+    def __init__(
+        self,
+        starter: Starter,
+        load_version: Callable[[str], Awaitable[Version | None]],
+        observer: Observer,
+        *,
+        queue_seconds: float,
+        idle_seconds: float,
+        max_instances: int,
+    ) -> None:
+        self._starter = starter
+        self._load_version = load_version
+        self._observer = observer
+        self._patience_seconds = queue_seconds + starter.wall_seconds
+        self._idle_seconds = idle_seconds
+        self._max_instances = max_instances
+        self._groups: dict[str, Group] = {}
+        self._by_key: dict[ScriptKey, set[str]] = {}
+        self._starts: set[asyncio.Task[None]] = set()
+        self._live: set[Instance] = set()
+        self._starting = 0
+        self.closed = False
+
+    # The decision
+
+    def try_lease(self, route: Route) -> Instance | None:
+        """An instance at once, None when one must be waited for."""
+        group = self._groups.get(route.version_id)
+        return group.choose(route.limits) if group is not None else None
+
+    def has_instance(self, route: Route) -> bool:
+        """An instance of the route's version is up, if busy."""
+        group = self._groups.get(route.version_id)
+        return group is not None and bool(group.instances)
+
+    async def lease(self, route: Route) -> Instance:
+        """An instance, started or waited for.
+
+        Raises LoadShed after the queue's deadline, TenantFailed when the code does not start,
+        StaleRoute when the version is not stored any more.
+        """
+        while True:
+            group = self._group(route.key, route.version_id, route.tenant)
+            future: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
+            group.waiters.append(future)
+            self._grow(group, route)
+            try:
+                instance = await asyncio.wait_for(future, self._patience_seconds)
+            except TimeoutError:
+                raise LoadShed("No instance of the worker became free in time.") from None
+            except asyncio.CancelledError:
+                if future.done() and not future.cancelled() and future.exception() is None:
+                    self._unreserve(group, future.result())
+                raise
+            instance.reserved -= 1
+            if instance.state is State.SERVING:
+                return instance
+
+    def _unreserve(self, group: Group, instance: Instance) -> None:
+        instance.reserved -= 1
+        self._serve_waiters(group)
+
+    def changed(self, instance: Instance) -> None:
+        """An instance's load or state changed: drop the dead, serve the waiting."""
+        group = self._groups.get(instance.version.id)
+        if instance.state is State.DEAD:
+            self._forget(group, instance)
+        if group is not None and group.waiters:
+            self._serve_waiters(group)
+
+    def _serve_waiters(self, group: Group) -> None:
+        waiters = group.waiters
+        while waiters:
+            if waiters[0].done():
+                waiters.popleft()
+                continue
+            free = next((i for i in group.instances if i.state is State.SERVING and i.free()), None)
+            if free is None:
+                return
+            free.reserved += 1
+            waiters.popleft().set_result(free)
+
+    def _grow(self, group: Group, route: Route) -> None:
+        waiting = sum(not w.done() for w in group.waiters)
+        if group.starting < waiting and group.may_grow(route.limits) and not self.closed:
+            if len(self._live) + self._starting >= self._max_instances and not self._evict():
+                return
+            group.starting += 1
+            self._starting += 1
+            task = asyncio.create_task(self._start(group, route))
+            self._starts.add(task)
+            task.add_done_callback(self._starts.discard)
+
+    # Starting
+
+    async def _start(self, group: Group, route: Route) -> None:
+        try:
+            if group.last_error is not None and group.backoff_until > time.monotonic():
+                raise group.last_error
+            version = await self._load_version(route.version_id)
+            if version is None:
+                raise StaleRoute(route.version_id)
+            instance = await self._starter.start(version, route.limits, self.changed)
+        except (StartFailed, SandboxError, StaleRoute, Refusal) as error:
+            self._start_failed(group, error)
+        else:
+            group.failures = 0
+            group.last_error = None
+            self._admit(group, instance)
+        finally:
+            group.starting -= 1
+            self._starting -= 1
+
+    def _start_failed(self, group: Group, error: Exception) -> None:
+        """Tell those who wait; a script that keeps failing is started less and less often."""
+        refusal = _as_refusal(error, group)
+        if refusal is not group.last_error and not isinstance(refusal, StaleRoute):
+            group.failures += 1
+            group.last_error = refusal
+            group.backoff_until = time.monotonic() + min(30.0, 0.1 * 2 ** min(group.failures, 9))
+        while group.waiters:
+            waiter = group.waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(refusal)
+
+    def _admit(self, group: Group, instance: Instance) -> None:
+        if self.closed or self._groups.get(group.version_id) is not group:
+            instance.stop("retired while it started")
+            return
+        group.instances.append(instance)
+        self._live.add(instance)
+        self._observer.instance_started(group.key, group.tenant, instance.started_ns)
+        self._serve_waiters(group)
+
+    def adopt(self, instance: Instance) -> None:
+        """Take in an instance that was started to validate an upload."""
+        version = instance.version
+        self._admit(self._group(version.key, version.id, version.tenant), instance)
+
+    # Ending
+
+    def retire(self, key: ScriptKey) -> None:
+        """Stop giving requests to a script's present instances; they finish what they have."""
+        for version_id in self._by_key.pop(key, set()):
+            group = self._groups.pop(version_id, None)
+            if group is None:
+                continue
+            for waiter in group.waiters:
+                if not waiter.done():
+                    waiter.set_exception(StaleRoute(version_id))
+            for instance in list(group.instances):
+                instance.drain()
+
+    def retire_tenant(self, slug: str) -> None:
+        """Retire every script of a tenant: its limits may have changed."""
+        for key in {group.key for group in self._groups.values() if group.tenant == slug}:
+            self.retire(key)
+
+    def sweep(self) -> None:
+        """End instances that were idle for long or that burn CPU with nothing to do."""
+        horizon = time.monotonic() - self._idle_seconds
+        for instance in list(self._live):
+            if instance.in_flight or instance.reserved or instance.state is not State.SERVING:
+                continue
+            if instance.meter.idle_burn_ns() > IDLE_BURN_NS:
+                name = instance.version.key.name
+                logger.warning("instance burnt CPU while idle", extra={"script": name})
+                instance.stop("burnt CPU while idle")
+            elif instance.idle_since < horizon:
+                instance.drain()
+        for group in list(self._groups.values()):
+            if group.is_spent():
+                self._groups.pop(group.version_id, None)
+                self._by_key.get(group.key, set()).discard(group.version_id)
+
+    async def run_sweeps(self) -> None:
+        """Sweep for ever."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.sweep()
+
+    async def close(self) -> None:
+        """End every instance."""
+        self.closed = True
+        for task in list(self._starts):
+            task.cancel()
+        await asyncio.gather(*self._starts, return_exceptions=True)
+        for instance in list(self._live):
+            instance.stop("the node stopped")
+        self._groups.clear()
+
+    def instances(self) -> list[Instance]:
+        """Every instance that is up, draining ones included."""
+        return list(self._live)
+
+    def _evict(self) -> bool:
+        idle = [i for i in self._live if i.in_flight == 0 and not i.reserved]
+        if not idle:
+            return False
+        min(idle, key=lambda i: i.idle_since).stop("evicted for another script")
+        return True
+
+    def _group(self, key: ScriptKey, version_id: str, tenant: str) -> Group:
+        group = self._groups.get(version_id)
+        if group is None:
+            group = self._groups[version_id] = Group(key, version_id, tenant)
+            self._by_key.setdefault(key, set()).add(version_id)
+        return group
+
+    def _forget(self, group: Group | None, instance: Instance) -> None:
+        if instance in self._live:
+            self._live.discard(instance)
+            version = instance.version
+            self._observer.instance_stopped(version.key, version.tenant, instance.why_dead)
+        if group is not None and instance in group.instances:
+            group.instances.remove(instance)
+
+
+def _as_refusal(error: Exception, group: Group) -> Exception:
+    if isinstance(error, StartFailed):
+        return TenantFailed(f"The worker's code could not be started: {error.failed.message}")
+    if isinstance(error, SandboxError):
+        logger.error(
+            "no instance could be started", extra={"script": group.key.name, "error": str(error)}
+        )
+        return PlatformFailed("The platform could not start an instance of the worker.")
+    return error

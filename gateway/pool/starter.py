@@ -1,0 +1,130 @@
+"""Starting an instance of a version: spawn, load, and what an upload gets to see of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+
+from gateway.model.plan import Limits
+from gateway.model.script import Version
+from gateway.pool.instance import Instance
+from gateway.pool.subrequests import Fetcher
+from sandbox import MIB, SandboxSpec, Supervisor, Watchdog, protocol
+from sandbox.protocol import Ready
+
+logger = logging.getLogger(__name__)
+
+SHARED_REQUESTS = 16
+"""Requests that one instance of asynchronous code serves at once."""
+BUNDLE_SLACK = 4 * MIB
+
+
+class Starter:
+    """Starts instances within their start-up limits."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        watchdog: Watchdog,
+        fetcher: Fetcher,
+        *,
+        startup_cpu_ms: int,
+        startup_wall_ms: int,
+        max_bundle_bytes: int,
+    ) -> None:
+        self._supervisor = supervisor
+        self._watchdog = watchdog
+        self._fetcher = fetcher
+        self._cpu_ms = startup_cpu_ms
+        self._wall_ms = startup_wall_ms
+        self._bundle_bytes = max_bundle_bytes + BUNDLE_SLACK
+
+    @property
+    def wall_seconds(self) -> float:
+        """Longest time that loading a script may take."""
+        return self._wall_ms / 1000
+
+    async def start(
+        self, version: Version, limits: Limits, on_change: Callable[[Instance], None]
+    ) -> Instance:
+        """A serving instance of ``version``.
+
+        Raises SandboxError when no process could be jailed, StartFailed when the code does not
+        load.
+        """
+        begun_ns = time.monotonic_ns()
+        spec = SandboxSpec(
+            memory_bytes=limits.memory_mb * MIB,
+            scratch_bytes=limits.scratch_mb * MIB,
+            bundle_bytes=self._bundle_bytes,
+        )
+        sandbox = await self._supervisor.spawn(spec)
+        try:
+            instance = Instance(
+                sandbox,
+                self._watchdog,
+                self._fetcher,
+                version=version,
+                memory_bytes=spec.memory_bytes,
+                on_change=on_change,
+            )
+            await instance.load(
+                _init(version),
+                cpu_ms=self._cpu_ms,
+                wall_ms=self._wall_ms,
+                concurrency=min(SHARED_REQUESTS, limits.concurrency),
+            )
+        except BaseException:
+            sandbox.close()
+            raise
+        instance.started_ns = time.monotonic_ns() - begun_ns
+        return instance
+
+
+class Candidate:
+    """An instance started to validate an upload."""
+
+    def __init__(self, instance: Instance, ready: Ready, adopt: Callable[[Instance], None]) -> None:
+        self._instance = instance
+        self._adopt = adopt
+        self.ready = ready
+        self.startup_ms = instance.started_ns // 1_000_000
+
+    def adopt(self) -> None:
+        """It becomes the first warm instance of its version."""
+        self._adopt(self._instance)
+
+    def discard(self) -> None:
+        """It is not needed."""
+        self._instance.stop("was started to validate an upload")
+
+
+class Launcher:
+    """Validates versions by really starting them."""
+
+    def __init__(
+        self,
+        starter: Starter,
+        adopt: Callable[[Instance], None],
+        on_change: Callable[[Instance], None],
+    ) -> None:
+        self._starter = starter
+        self._adopt = adopt
+        self._on_change = on_change
+
+    async def launch(self, version: Version, limits: Limits) -> Candidate:
+        """Start ``version``. Raises StartFailed when its code does not load."""
+        instance = await self._starter.start(version, limits, self._on_change)
+        return Candidate(instance, instance.ready, self._adopt)
+
+
+def _init(version: Version) -> protocol.Init:
+    return protocol.Init(
+        modules=[(module.name, len(module.content)) for module in version.modules],
+        main=version.main_module,
+        entrypoint=version.entrypoint,
+        env={binding.name: binding.value for binding in version.bindings},
+        script=version.key.name,
+        version_id=version.id,
+    )

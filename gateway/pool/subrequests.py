@@ -1,0 +1,166 @@
+"""Subrequests on the wire: counted here, outside the tenant's reach, performed by a Fetcher."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from gateway.pool.channel import MAX_SUBREQUESTS_OPEN, Channel
+from gateway.pool.exchange import Exchange, protocol_violation
+from sandbox import protocol
+from sandbox.protocol import FetchedHead, FetchError, FetchHead, FrameType
+
+logger = logging.getLogger(__name__)
+
+
+class Fetched(Protocol):
+    """An answer whose body is still to be read."""
+
+    head: FetchedHead
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body, piece by piece."""
+
+    async def close(self) -> None:
+        """Give the connection back."""
+
+
+class Fetcher(Protocol):
+    """Performs subrequests (gateway.bindings)."""
+
+    async def fetch(self, head: FetchHead, body: AsyncIterator[bytes] | None) -> Fetched:
+        """Send the request. Raises an error with ``code`` and ``message``."""
+
+
+class _Call:
+    """One subrequest under way."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange = exchange
+        self.task: asyncio.Task[None] | None = None
+        self.credit = protocol.WINDOW
+        self.credit_event = asyncio.Event()
+        self.body: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.body_unacked = 0
+        self.body_ended = False
+
+
+class WireSubrequests:
+    """All subrequests of one instance."""
+
+    def __init__(self, channel: Channel, fetcher: Fetcher) -> None:
+        self._channel = channel
+        self._fetcher = fetcher
+        self._calls: dict[int, _Call] = {}
+
+    def on_fetch(self, stream: int, head: FetchHead, exchange: Exchange, *, ended: bool) -> None:
+        """Count it, refuse it or perform it."""
+        if stream in self._calls:
+            raise protocol_violation("a subrequest on a stream that is in use")
+        exchange.subrequests += 1
+        allowed = exchange.route.limits.subrequests
+        if exchange.subrequests > allowed:
+            self._refuse(
+                stream,
+                "subrequest_limit",
+                f"Too many subrequests by single Worker invocation. The plan allows {allowed}.",
+            )
+            return
+        if len(self._calls) >= MAX_SUBREQUESTS_OPEN:
+            self._refuse(
+                stream,
+                "too_many_open",
+                f"At most {MAX_SUBREQUESTS_OPEN} subrequests of "
+                "one instance may be under way at once.",
+            )
+            return
+        call = self._calls[stream] = _Call(exchange)
+        call.body_ended = ended
+        call.task = asyncio.create_task(self._perform(stream, head, call))
+
+    def on_body(self, stream: int, payload: bytes, *, ended: bool) -> bool:
+        """Body bytes from the tenant, within its credit."""
+        call = self._calls.get(stream)
+        if call is None:
+            return False
+        if call.body_ended:
+            raise protocol_violation("body bytes after the end of a subrequest")
+        call.body_unacked += len(payload)
+        if call.body_unacked > protocol.WINDOW:
+            raise protocol_violation("more subrequest bytes than it had credit for")
+        if payload:
+            call.body.put_nowait(payload)
+        if ended:
+            call.body_ended = True
+            call.body.put_nowait(None)
+        return True
+
+    def on_credit(self, stream: int, amount: int) -> None:
+        """The tenant consumed part of an answer."""
+        call = self._calls.get(stream)
+        if call is not None:
+            call.credit = min(call.credit + amount, protocol.WINDOW)
+            call.credit_event.set()
+
+    def on_cancel(self, stream: int) -> None:
+        """The tenant lost interest."""
+        call = self._calls.pop(stream, None)
+        if call is not None and call.task is not None:
+            call.task.cancel()
+
+    def end_of(self, exchange: Exchange) -> None:
+        """The invocation is over: what it still has under way is dropped."""
+        if not self._calls:
+            return
+        for stream in [s for s, call in self._calls.items() if call.exchange is exchange]:
+            self.on_cancel(stream)
+
+    def close(self) -> None:
+        """The instance is gone."""
+        for stream in list(self._calls):
+            self.on_cancel(stream)
+
+    def _refuse(self, stream: int, code: str, message: str) -> None:
+        error = FetchError(code, message)
+        self._channel.send(protocol.encode_struct(FrameType.FETCH_ERROR, stream, error))
+
+    async def _perform(self, stream: int, head: FetchHead, call: _Call) -> None:
+        body = None if call.body_ended else self._tenant_body(stream, call)
+        try:
+            answer = await self._fetcher.fetch(head, body)
+            try:
+                await self._answer(stream, answer, call)
+            finally:
+                await answer.close()
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            code = getattr(error, "code", None)
+            if not isinstance(code, str):
+                logger.exception("subrequest failed")
+                code, message = "internal", "The platform could not perform the subrequest."
+            else:
+                message = str(getattr(error, "message", error))
+            self._refuse(stream, code, message)
+        finally:
+            self._calls.pop(stream, None)
+
+    async def _tenant_body(self, stream: int, call: _Call) -> AsyncIterator[bytes]:
+        while (chunk := await call.body.get()) is not None:
+            yield chunk
+            call.body_unacked -= len(chunk)
+            self._channel.send(protocol.encode_credit(stream, len(chunk)))
+
+    async def _answer(self, stream: int, answer: Fetched, call: _Call) -> None:
+        self._channel.send(protocol.encode_struct(FrameType.FETCHED, stream, answer.head))
+        async for data in answer.chunks():
+            for start in range(0, len(data), protocol.CHUNK):
+                chunk = data[start : start + protocol.CHUNK]
+                while call.credit < len(chunk):
+                    call.credit_event.clear()
+                    await call.credit_event.wait()
+                call.credit -= len(chunk)
+                self._channel.send(protocol.encode(FrameType.BODY, stream, chunk))
+        self._channel.send(protocol.encode(FrameType.BODY, stream, b"", protocol.END))

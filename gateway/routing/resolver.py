@@ -1,0 +1,204 @@
+"""Resolves hostname (or path, or a trusted proxy's tenant header) → script → version and limits.
+
+In order: the exact hostname's record; ``{script}.{base_domain}``; ``{functions_domain}/{customer}/
+{function}``; the tenant header. What was found, and what was not, is remembered for a while and
+forgotten at once when it changes through this node.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import msgspec
+from cachetools import TTLCache
+
+from gateway.config import Config
+from gateway.errors import NotConfigured, ScriptNotFound
+from gateway.model.http import Request
+from gateway.model.route import HostnameRecord, Route
+from gateway.model.script import ScriptKey, TenantStatus
+from gateway.routing.hosts import is_script_label, label_below
+from gateway.store.base import Store
+
+logger = logging.getLogger(__name__)
+
+
+class _Target(msgspec.Struct, frozen=True):
+    """Where a host (or host and path prefix) leads."""
+
+    key: ScriptKey | None
+    mount: str = ""
+    explicit: bool = False
+    """An operator's record says so: a missing script is then named as such."""
+
+
+_NOWHERE = _Target(None)
+_record_decoder = msgspec.json.Decoder(HostnameRecord)
+
+
+class Resolver:
+    """Looks routes up in the store, through two bounded caches."""
+
+    def __init__(self, store: Store, config: Config) -> None:
+        routing = config.routing
+        self._store = store
+        self._config = config
+        self._routing = routing
+        self._reserved = frozenset(routing.reserved_labels)
+        self._targets: TTLCache[str, _Target] = TTLCache(
+            routing.cache_entries, routing.cache_seconds
+        )
+        self._scripts: TTLCache[ScriptKey, Route | None] = TTLCache(
+            routing.cache_entries, routing.cache_seconds
+        )
+        self._generation = 0
+
+    # The corridor's question
+
+    def cached(self, request: Request) -> Route | None:
+        """The route when memory has it; None when the store must be asked."""
+        target = self._targets.get(self._target_key(request))
+        if target is None or target.key is None:
+            return None
+        route = self._scripts.get(target.key)
+        if route is None or not target.mount:
+            return route
+        return msgspec.structs.replace(route, mount=target.mount)
+
+    async def resolve(self, request: Request) -> Route:
+        """The route. Raises NotConfigured or ScriptNotFound."""
+        target = await self._target(self._target_key(request), request)
+        if target.key is None and request.tenant_header is not None:
+            target = self._header_target(request.tenant_header)
+        if target.key is None:
+            raise NotConfigured(f"No worker answers to {request.host or 'this address'}.")
+        route = await self._script(target.key)
+        if route is None:
+            if target.explicit:
+                raise ScriptNotFound(
+                    f"This hostname leads to a worker that does not exist: {target.key.name}."
+                )
+            raise NotConfigured(f"No worker answers to {request.host}.")
+        return msgspec.structs.replace(route, mount=target.mount) if target.mount else route
+
+    # gateway.observer.Changes
+
+    def hostname_changed(self, hostname: str) -> None:
+        """Forget where a hostname leads."""
+        self._generation += 1
+        self._targets.pop(hostname, None)
+
+    def script_changed(self, key: ScriptKey) -> None:
+        """Forget a script's version."""
+        self._generation += 1
+        self._scripts.pop(key, None)
+
+    def tenant_changed(self, slug: str) -> None:
+        """Forget the plan and status of a tenant's scripts."""
+        self._generation += 1
+        stale = [
+            k for k, route in list(self._scripts.items()) if route is None or route.tenant == slug
+        ]
+        for key in stale:
+            self._scripts.pop(key, None)
+
+    def everything_changed(self) -> None:
+        """Forget everything."""
+        self._generation += 1
+        self._targets.clear()
+        self._scripts.clear()
+
+    # Host → script
+
+    def _target_key(self, request: Request) -> str:
+        host = request.host
+        if host == self._routing.functions_domain:
+            return host + function_prefix(request.path)
+        return host
+
+    async def _target(self, cache_key: str, request: Request) -> _Target:
+        target = self._targets.get(cache_key)
+        if target is None:
+            generation = self._generation
+            target = await self._find_target(request)
+            if generation == self._generation:
+                self._targets[cache_key] = target
+        return target
+
+    async def _find_target(self, request: Request) -> _Target:
+        host = request.host
+        value = await self._store.get(f"hostname:{host}")
+        if value is not None:
+            return self._recorded(host, value)
+        if host and host == self._routing.functions_domain:
+            return self._function_target(request.path)
+        label = label_below(host, self._routing.base_domain)
+        if label is not None and is_script_label(label, self._reserved):
+            return _Target(ScriptKey(self._config.default_namespace, label))
+        return _NOWHERE
+
+    def _recorded(self, host: str, value: bytes) -> _Target:
+        try:
+            record = _record_decoder.decode(value)
+        except msgspec.MsgspecError:
+            logger.exception("unreadable hostname record", extra={"hostname": host})
+            return _NOWHERE
+        namespace = record.namespace or self._config.default_namespace
+        return _Target(ScriptKey(namespace, record.worker_name), explicit=True)
+
+    def _function_target(self, path: bytes) -> _Target:
+        prefix = function_prefix(path)
+        if not prefix:
+            return _NOWHERE
+        _, customer, function = prefix.split("/")
+        if not (
+            is_script_label(customer, self._reserved) and is_script_label(function, frozenset())
+        ):
+            return _NOWHERE
+        key = ScriptKey(self._config.default_namespace, f"{customer}-{function}")
+        return _Target(key, mount=prefix)
+
+    def _header_target(self, value: str) -> _Target:
+        if is_script_label(value, self._reserved):
+            return _Target(ScriptKey(self._config.default_namespace, value))
+        return _NOWHERE
+
+    # Script → version and limits
+
+    async def _script(self, key: ScriptKey) -> Route | None:
+        try:
+            return self._scripts[key]
+        except KeyError:
+            pass
+        generation = self._generation
+        route = await self._find_script(key)
+        if generation == self._generation:
+            self._scripts[key] = route
+        return route
+
+    async def _find_script(self, key: ScriptKey) -> Route | None:
+        script = await self._store.get_script(key)
+        if script is None:
+            return None
+        tenant = await self._store.get_tenant(script.tenant)
+        named = await self._store.get(f"plan:{script.tenant}")
+        plan = self._config.plan(named.decode("utf-8", "replace") if named is not None else None)
+        return Route(
+            key=key,
+            tenant=script.tenant,
+            version_id=script.version_id,
+            plan=plan.name,
+            limits=plan.limits.lowered_by(script.limits),
+            status=tenant.status if tenant is not None else TenantStatus.ACTIVE,
+        )
+
+
+def function_prefix(path: bytes) -> str:
+    """``/customer/function`` at the head of a raw path; empty when there are no two segments."""
+    segments = path[:256].split(b"/", 3)
+    if len(segments) < 3 or segments[0] or not segments[1] or not segments[2]:
+        return ""
+    try:
+        return f"/{segments[1].decode('ascii')}/{segments[2].decode('ascii')}"
+    except UnicodeDecodeError:
+        return ""

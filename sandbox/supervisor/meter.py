@@ -1,0 +1,190 @@
+"""The CPU account of one instance, kept outside of it, and what happens when it is overdrawn.
+
+Alone in its process an invocation's CPU is exact. When several share a process, what the process
+burns between two readings is split evenly among those in flight, and the process may burn no more
+than the sum of their budgets: each one put in adds its budget, what is burnt drains the sum, one
+that ends takes its unspent rest out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from sandbox.outcome import Outcome
+
+if TYPE_CHECKING:
+    from sandbox.supervisor.watchdog import Watchdog
+
+GRACE_NS = 10_000_000
+"""CPU time between the soft limit (a signal) and the hard one (SIGKILL)."""
+RETRY_NS = 1_000_000
+"""The soft limit's signal is sent again after this long."""
+MINIMUM_WAIT_NS = 100_000
+MEMORY_CHECK_NS = 20_000_000
+"""A process in use is looked at this often at least, for its memory."""
+
+
+class Metered(Protocol):
+    """What a meter needs of a sandbox."""
+
+    def cpu_ns(self, *, exact: bool) -> int:
+        """CPU clock of the process. Raises ProcessLookupError when it is gone."""
+
+    def rss_bytes(self) -> int:
+        """Resident memory; 0 when the process is gone."""
+
+    def interrupt(self) -> None:
+        """Send the soft limit's signal."""
+
+    def kill(self) -> None:
+        """End the process."""
+
+
+class Charge:
+    """One invocation's entry in the account."""
+
+    __slots__ = ("budget_ns", "deadline_ns", "expired", "on_expired", "start_share_ns")
+
+    def __init__(
+        self, budget_ns: int, deadline_ns: int, share_ns: int, on_expired: Callable[[], None]
+    ) -> None:
+        self.budget_ns = budget_ns
+        self.deadline_ns = deadline_ns
+        """Monotonic time at which the invocation has taken too long."""
+        self.start_share_ns = share_ns
+        self.on_expired = on_expired
+        self.expired = False
+
+
+class Meter:
+    """Watches one sandbox. Begin and end are cheap; the watchdog looks in between."""
+
+    def __init__(
+        self,
+        sandbox: Metered,
+        watchdog: Watchdog,
+        *,
+        memory_bytes: int,
+        on_kill: Callable[[], None],
+    ) -> None:
+        self._sandbox = sandbox
+        self._watchdog = watchdog
+        self._on_kill = on_kill
+        self._memory_bytes = sandbox.rss_bytes() + memory_bytes
+        self._charges: set[Charge] = set()
+        self._last_ns = sandbox.cpu_ns(exact=True)
+        self._share_ns = 0
+        self._allowed_ns = 0
+        self.armed = False
+        self.idle_ns = 0
+        """CPU burnt while nothing was in flight, since last asked."""
+        self.tripped: Outcome | None = None
+        """Set once a limit has been hit: whatever the instance says afterwards does not count."""
+        self.killed_for: Outcome | None = None
+        """Why the instance was killed, when the meter (or its owner) did it."""
+
+    @property
+    def in_flight(self) -> int:
+        """Invocations in the account."""
+        return len(self._charges)
+
+    def begin(self, budget_ns: int, deadline_ns: int, on_expired: Callable[[], None]) -> Charge:
+        """Open an entry. ``on_expired`` is called once when its wall time is over."""
+        cpu_ns = self._read(exact=bool(self._charges))
+        if self._charges:
+            self._settle(cpu_ns)
+            self._allowed_ns += budget_ns
+        else:
+            self.idle_ns += cpu_ns - self._last_ns
+            self._last_ns = cpu_ns
+            self._allowed_ns = cpu_ns + budget_ns
+        charge = Charge(budget_ns, deadline_ns, self._share_ns, on_expired)
+        self._charges.add(charge)
+        if not self.armed:
+            self._watchdog.arm(self, min(budget_ns // self._watchdog.cores, MEMORY_CHECK_NS))
+        return charge
+
+    def end(self, charge: Charge, *, final_cpu_ns: int | None = None) -> int:
+        """Close an entry and return its CPU time, ns; 0 when it is closed already.
+
+        ``final_cpu_ns`` is the process's total as its parent reaped it, when it is dead.
+        """
+        if charge not in self._charges:
+            return 0
+        if final_cpu_ns is None:
+            final_cpu_ns = self._read(exact=len(self._charges) > 1)
+        self._settle(max(final_cpu_ns, self._last_ns))
+        self._charges.remove(charge)
+        used_ns = self._share_ns - charge.start_share_ns
+        self._allowed_ns -= max(0, charge.budget_ns - used_ns)
+        return used_ns
+
+    def used_ns(self, charge: Charge) -> int:
+        """What an open entry has used up to now, ns."""
+        self._settle(self._read(exact=True))
+        return self._share_ns - charge.start_share_ns
+
+    def idle_burn_ns(self) -> int:
+        """CPU burnt between invocations since the last call, ns."""
+        if not self._charges:
+            cpu_ns = self._read(exact=True)
+            self.idle_ns += cpu_ns - self._last_ns
+            self._last_ns = cpu_ns
+        burnt, self.idle_ns = self.idle_ns, 0
+        return burnt
+
+    def kill(self, reason: Outcome) -> None:
+        """End the instance; the first reason stays."""
+        if self.killed_for is None:
+            self.killed_for = reason
+            self.tripped = self.tripped or reason
+            if self._charges:
+                self._settle(self._read(exact=True))
+            self._sandbox.kill()
+            self._on_kill()
+
+    def check(self, now_ns: int) -> int | None:
+        """Look at the account; return when to look again (ns from now), None when at rest."""
+        if not self._charges or self.killed_for is not None:
+            return None
+        self._expire(now_ns)
+        remaining_ns = self._allowed_ns - self._read(exact=True)
+        if remaining_ns <= -GRACE_NS:
+            self.kill(Outcome.EXCEEDED_CPU)
+            return None
+        if remaining_ns <= 0:
+            self.tripped = Outcome.EXCEEDED_CPU
+            self._sandbox.interrupt()
+            return RETRY_NS
+        if self._sandbox.rss_bytes() > self._memory_bytes:
+            self.kill(Outcome.EXCEEDED_MEMORY)
+            return None
+        nearest_ns = min(
+            (c.deadline_ns - now_ns for c in self._charges if not c.expired),
+            default=MEMORY_CHECK_NS,
+        )
+        wait_ns = min(remaining_ns // self._watchdog.cores, nearest_ns, MEMORY_CHECK_NS)
+        return max(MINIMUM_WAIT_NS, wait_ns)
+
+    def _expire(self, now_ns: int) -> None:
+        for charge in [c for c in self._charges if c.deadline_ns <= now_ns and not c.expired]:
+            charge.expired = True
+            charge.on_expired()
+
+    def _settle(self, cpu_ns: int) -> None:
+        if not self._charges:
+            return
+        self._share_ns += (cpu_ns - self._last_ns) // len(self._charges)
+        self._last_ns = cpu_ns
+
+    def _read(self, *, exact: bool) -> int:
+        """Process CPU, ns. The last known figure when it is gone; any other failure kills it."""
+        try:
+            return max(self._sandbox.cpu_ns(exact=exact), self._last_ns)
+        except ProcessLookupError:
+            return self._last_ns
+        except OSError:
+            # A clock that cannot be read would be a limit that does not hold.
+            self._sandbox.kill()
+            return self._last_ns

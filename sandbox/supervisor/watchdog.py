@@ -1,0 +1,69 @@
+"""One timer for all meters of an event loop: looks at each when its limit could be near.
+
+A meter is armed when work is put in and looked at when that work could first have used up its
+budget with every core burning; short work ends long before, and costs nothing here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import os
+import time
+from typing import TYPE_CHECKING
+
+from sandbox.supervisor.timerfd import TimerFd
+
+if TYPE_CHECKING:
+    from sandbox.supervisor.meter import Meter
+
+
+class Watchdog:
+    """Calls ``Meter.check`` in time. Belongs to the running event loop."""
+
+    def __init__(self) -> None:
+        self.cores = max(1, len(os.sched_getaffinity(0)))
+        self._heap: list[tuple[int, int, Meter]] = []
+        self._sequence = 0
+        self._set_for_ns = 0
+        self._timer = TimerFd()
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._timer.fd, self._fire)
+
+    def arm(self, meter: Meter, wait_ns: int) -> None:
+        """Look at ``meter`` in ``wait_ns``."""
+        now_ns = time.monotonic_ns()
+        meter.armed = True
+        self._push(meter, now_ns + wait_ns)
+        self._set(now_ns)
+
+    def close(self) -> None:
+        """Stop looking."""
+        self._loop.remove_reader(self._timer.fd)
+        self._timer.close()
+        self._heap.clear()
+
+    def _push(self, meter: Meter, when_ns: int) -> None:
+        self._sequence += 1
+        heapq.heappush(self._heap, (when_ns, self._sequence, meter))
+
+    def _set(self, now_ns: int) -> None:
+        when_ns = self._heap[0][0]
+        if not self._set_for_ns or when_ns < self._set_for_ns:
+            self._set_for_ns = when_ns
+            self._timer.fire_in(when_ns - now_ns)
+
+    def _fire(self) -> None:
+        self._timer.clear()
+        self._set_for_ns = 0
+        now_ns = time.monotonic_ns()
+        heap = self._heap
+        while heap and heap[0][0] <= now_ns:
+            meter = heapq.heappop(heap)[2]
+            wait_ns = meter.check(now_ns)
+            if wait_ns is None:
+                meter.armed = False
+            else:
+                self._push(meter, time.monotonic_ns() + wait_ns)
+        if heap:
+            self._set(time.monotonic_ns())
