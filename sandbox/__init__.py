@@ -7,6 +7,8 @@ plans or databases.
 from __future__ import annotations
 
 from sandbox import protocol
+from sandbox.doctor import Barrier, examine_host
+from sandbox.doctor import level as host_level
 from sandbox.errors import (
     HostUnfit,
     JailError,
@@ -17,11 +19,14 @@ from sandbox.errors import (
 )
 from sandbox.outcome import ExitStatus, Outcome, classify_exit
 from sandbox.spec import MIB, SandboxSpec, SupervisorSettings
+from sandbox.supervisor.instance import Sandbox
 from sandbox.supervisor.meter import Charge, Meter
+from sandbox.supervisor.supervisor import Supervisor
 from sandbox.supervisor.watchdog import Watchdog
 
 __all__ = [
     "MIB",
+    "Barrier",
     "Charge",
     "ExitStatus",
     "HostUnfit",
@@ -29,12 +34,16 @@ __all__ = [
     "Meter",
     "Outcome",
     "ProtocolError",
+    "Sandbox",
     "SandboxError",
     "SandboxSpec",
     "SpawnError",
+    "Supervisor",
     "SupervisorDown",
     "SupervisorSettings",
     "Watchdog",
     "classify_exit",
+    "examine_host",
+    "host_level",
     "protocol",
 ]

@@ -28,11 +28,15 @@ MEMORY_CHECK_NS = 20_000_000
 class Metered(Protocol):
     """What a meter needs of a sandbox."""
 
+    @property
+    def base_rss_bytes(self) -> int:
+        """Resident memory that came with the shared runtime."""
+
     def cpu_ns(self, *, exact: bool) -> int:
         """CPU clock of the process. Raises ProcessLookupError when it is gone."""
 
     def rss_bytes(self) -> int:
-        """Resident memory; 0 when the process is gone."""
+        """Resident memory. Raises ProcessLookupError when the process is gone."""
 
     def interrupt(self) -> None:
         """Send the soft limit's signal."""
@@ -71,9 +75,9 @@ class Meter:
         self._sandbox = sandbox
         self._watchdog = watchdog
         self._on_kill = on_kill
-        self._memory_bytes = sandbox.rss_bytes() + memory_bytes
+        self._memory_bytes = sandbox.base_rss_bytes + memory_bytes
         self._charges: set[Charge] = set()
-        self._last_ns = sandbox.cpu_ns(exact=True)
+        self._last_ns = 0
         self._share_ns = 0
         self._allowed_ns = 0
         self.armed = False
@@ -83,6 +87,7 @@ class Meter:
         """Set once a limit has been hit: whatever the instance says afterwards does not count."""
         self.killed_for: Outcome | None = None
         """Why the instance was killed, when the meter (or its owner) did it."""
+        self._last_ns = self._read(exact=True)
 
     @property
     def in_flight(self) -> int:
@@ -157,7 +162,7 @@ class Meter:
             self.tripped = Outcome.EXCEEDED_CPU
             self._sandbox.interrupt()
             return RETRY_NS
-        if self._sandbox.rss_bytes() > self._memory_bytes:
+        if self._resident() > self._memory_bytes:
             self.kill(Outcome.EXCEEDED_MEMORY)
             return None
         nearest_ns = min(
@@ -166,6 +171,12 @@ class Meter:
         )
         wait_ns = min(remaining_ns // self._watchdog.cores, nearest_ns, MEMORY_CHECK_NS)
         return max(MINIMUM_WAIT_NS, wait_ns)
+
+    def _resident(self) -> int:
+        try:
+            return self._sandbox.rss_bytes()
+        except ProcessLookupError:
+            return 0
 
     def _expire(self, now_ns: int) -> None:
         for charge in [c for c in self._charges if c.deadline_ns <= now_ns and not c.expired]:

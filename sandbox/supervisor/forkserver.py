@@ -1,0 +1,218 @@
+"""The zygote's loop: take orders, fork instances, reap them."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import platform
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from sandbox.errors import JailError
+from sandbox.jail import credentials, namespaces, seccomp, syscalls
+from sandbox.supervisor import messages, outer, reaper
+from sandbox.supervisor.spawn import Birth, Recipe, become_instance, supervisor_modules
+
+_WARMUP: Final = "sandbox.runtime.warmup"
+_BOOTSTRAP: Final = "sandbox.runtime.bootstrap"
+_ORDER_DESCRIPTORS: Final = 2
+
+
+def serve(control: socket.socket, packet: bytes, interpreter_path: Sequence[str]) -> None:
+    """Set up as configured and serve until the gateway closes the control socket."""
+    config = messages.decode_config(packet)
+    outer.forget_host()
+    try:
+        server = _prepare(config, control, interpreter_path)
+    except JailError as error:
+        control.send(messages.encode(messages.Fatal(error.step, error.why)))
+        sys.exit(1)
+    control.send(messages.encode(messages.Ready(server.recipe.landlock_abi)))
+    try:
+        server.run()
+    except (BrokenPipeError, ConnectionResetError):
+        pass  # The gateway is gone.
+    finally:
+        server.end()
+
+
+def _prepare(
+    config: messages.ZygoteConfig, control: socket.socket, interpreter_path: Sequence[str]
+) -> ForkServer:
+    if config.insecure:
+        recipe = _load(config, _Self())
+        return ForkServer(control, recipe, os.fork, _prepare_directories(config.work_dir))
+    tree = outer.find_tree(config, interpreter_path)
+    outer.enter(config, control.fileno())
+    this = _Self()
+    pid_namespaces = namespaces.PidNamespaces()
+    outer.close(tree)
+    recipe = _load(config, this, tree.tops())
+    return ForkServer(control, recipe, pid_namespaces.fork)
+
+
+def _prepare_directories(work_dir: str) -> str:
+    return tempfile.mkdtemp(prefix="waypost-", dir=work_dir or None)
+
+
+class _Self:
+    """This process as /proc shows it, still readable when /proc is out of sight."""
+
+    def __init__(self) -> None:
+        self._tasks = os.open("/proc/self/task", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._memory = os.open("/proc/self/statm", os.O_RDONLY | os.O_CLOEXEC)
+
+    def assert_one_thread(self) -> None:
+        """Refuse to fork from a process whose locks another thread may hold."""
+        threads = len(os.listdir(self._tasks))
+        if threads != 1:
+            raise RuntimeError(f"{threads} threads run after the preload, expected 1")
+
+    def address_space_bytes(self) -> int:
+        """Return the size of the address space now."""
+        return int(os.pread(self._memory, 64, 0).split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+    def close(self) -> None:
+        """Let go of /proc."""
+        os.close(self._tasks)
+        os.close(self._memory)
+
+
+def _load(config: messages.ZygoteConfig, this: _Self, readable: Sequence[str] = ()) -> Recipe:
+    """Load and exercise what instances will need, and freeze it."""
+    program = b""
+
+    def preload() -> None:
+        importlib.import_module(_WARMUP).preload(config.packages)
+
+    def compile_filter() -> None:
+        nonlocal program
+        program = seccomp.assemble(seccomp.compile_policy(platform.machine()))
+
+    steps: list[outer.Step] = [("preload", preload), ("one thread", this.assert_one_thread)]
+    if not config.insecure:
+        steps.append(("seccomp policy", compile_filter))
+    outer.run_steps(steps)
+    recipe = Recipe(
+        entry=importlib.import_module(_BOOTSTRAP).main,
+        null=os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC),
+        address_space_bytes=this.address_space_bytes(),
+        readable=tuple(readable),
+        landlock_abi=0 if config.insecure else syscalls.landlock_abi(),
+        filter=program,
+        change_uid=not config.insecure and not config.user_namespace,
+        insecure=config.insecure,
+        hidden_modules=supervisor_modules(),
+    )
+    this.close()
+    # What is frozen is not touched by the collectors of the children, so its pages stay shared.
+    gc.collect()
+    gc.freeze()
+    return recipe
+
+
+class ForkServer:
+    """Forks children on order and reports their ends."""
+
+    def __init__(
+        self,
+        control: socket.socket,
+        recipe: Recipe,
+        fork: Callable[[], int],
+        directories: str = "",
+    ) -> None:
+        self.recipe = recipe
+        self._control = control
+        self._fork = fork
+        self._directories = directories
+        self._born = 0
+        self._living: dict[int, str] = {}
+        """Directory of each child, empty in the jail, by pid."""
+
+    def run(self) -> None:
+        """Serve until the control socket is closed."""
+        wakeup = reaper.watch_children()
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(wakeup, select.POLLIN)
+        while True:
+            for fd, _event in poll.poll():
+                if fd == wakeup:
+                    self._reap(wakeup)
+                elif not self._take_order():
+                    return
+
+    def end(self) -> None:
+        """Leave nothing behind. In the jail the kernel kills the rest with this process."""
+        if not self.recipe.insecure:
+            os._exit(0)
+        for pid in self._living:
+            os.kill(pid, signal.SIGKILL)
+        for pid in self._living:
+            os.waitpid(pid, 0)
+        shutil.rmtree(self._directories, ignore_errors=True)
+
+    def _reap(self, wakeup: int) -> None:
+        for exited in reaper.reap(wakeup):
+            directory = self._living.pop(exited.pid, "")
+            if directory:
+                shutil.rmtree(directory, ignore_errors=True)
+            self._control.send(messages.encode(exited))
+
+    def _take_order(self) -> bool:
+        packet, descriptors, _flags, _address = socket.recv_fds(
+            self._control, messages.MAX_PACKET, messages.MAX_DESCRIPTORS, socket.MSG_CMSG_CLOEXEC
+        )
+        if not packet:
+            return False
+        try:
+            order = messages.decode_order(packet)
+            if len(descriptors) == _ORDER_DESCRIPTORS:
+                self._spawn(order, descriptors[0], descriptors[1])
+            else:
+                self._refuse(order, f"{len(descriptors)} descriptors came, expected 2")
+        finally:
+            for descriptor in descriptors:
+                os.close(descriptor)
+        return True
+
+    def _refuse(self, order: messages.SpawnOrder, why: str) -> None:
+        self._control.send(messages.encode(messages.Refused(order.order, why)))
+
+    def _birth(self, order: messages.SpawnOrder, wire: int, log: int) -> Birth:
+        self._born += 1
+        if not self._directories:
+            uid = namespaces.MAPPED_ID
+            if self.recipe.change_uid:
+                uid = credentials.FIRST_UID + self._born % credentials.UIDS
+            return Birth(order, uid, wire, log)
+        directory = tempfile.mkdtemp(dir=self._directories)
+        app, scratch = os.path.join(directory, "app"), os.path.join(directory, "tmp")
+        os.mkdir(app)
+        os.mkdir(scratch)
+        return Birth(order, os.getuid(), wire, log, app, scratch)
+
+    def _spawn(self, order: messages.SpawnOrder, wire: int, log: int) -> None:
+        try:
+            birth = self._birth(order, wire, log)
+            pid = self._fork()
+        except OSError as error:
+            self._refuse(order, f"fork: {error}")
+            return
+        if pid == 0:
+            become_instance(self.recipe, birth)
+        directory = os.path.dirname(birth.app_dir) if self._directories else ""
+        self._living[pid] = directory
+        pidfd = os.pidfd_open(pid)
+        try:
+            forked = messages.encode(messages.Forked(order.order, pid))
+            socket.send_fds(self._control, [forked], [pidfd])
+        finally:
+            os.close(pidfd)

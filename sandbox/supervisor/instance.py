@@ -1,0 +1,102 @@
+"""One instance as the gateway holds it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+from contextlib import suppress
+from typing import Final
+
+from sandbox.errors import SpawnError
+from sandbox.outcome import ExitStatus
+from sandbox.spec import SandboxSpec
+from sandbox.supervisor.cpuclock import NICE, CpuClock
+
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+
+
+def host_pid(pidfd: int) -> int:
+    """Return the pid, as this process numbers it, behind a pidfd; -1 when it has been reaped."""
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as file:
+        for line in file:
+            if line.startswith("Pid:"):
+                return int(line.split()[1])
+    raise SpawnError("the zygote sent a descriptor that is not a pidfd")
+
+
+class Sandbox:
+    """A running, jailed process. It owns its descriptors until :meth:`close`."""
+
+    def __init__(self, pidfd: int, spec: SandboxSpec, wire: socket.socket, log_fd: int) -> None:
+        self.pid = host_pid(pidfd)
+        """As the gateway numbers it."""
+        self.spec = spec
+        self.wire = wire
+        """The gateway's end, non-blocking."""
+        self.log_fd = log_fd
+        """Read end, non-blocking, of the pipe behind the instance's standard output and error."""
+        self.exited: asyncio.Future[ExitStatus] = asyncio.get_running_loop().create_future()
+        """Resolved when the process has been reaped."""
+        self.base_rss_bytes = 0
+        """Resident memory when the jail had just been closed: the shared runtime's part."""
+        self._pidfd = pidfd
+        self._clock = CpuClock(self.pid)
+        self._closed = False
+        self._wire_detached = False
+
+    def cpu_ns(self, *, exact: bool) -> int:
+        """Return CPU time used, all threads. Raises ProcessLookupError when the process is gone."""
+        if self.exited.done():
+            raise ProcessLookupError(f"process {self.pid} has been reaped")
+        return self._clock.read(exact=exact)
+
+    def rss_bytes(self) -> int:
+        """Return resident memory, shared pages included. Raises ProcessLookupError when gone."""
+        try:
+            with open(f"/proc/{self.pid}/statm", "rb", buffering=0) as file:
+                fields = file.read(128).split()
+        except FileNotFoundError as error:
+            raise ProcessLookupError(f"process {self.pid} is gone") from error
+        return int(fields[1]) * _PAGE
+
+    def settle(self) -> None:
+        """Give way to the gateway, and note the memory that comes with every instance."""
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PGRP, self.pid, NICE)
+        self.base_rss_bytes = self.rss_bytes()
+
+    def interrupt(self) -> None:
+        """Send SIGXCPU, on which the runtime raises in the tenant's frame."""
+        self._signal(signal.SIGXCPU)
+
+    def kill(self) -> None:
+        """Send SIGKILL. Nothing happens when the process is gone."""
+        self._signal(signal.SIGKILL)
+
+    def detach_wire(self) -> socket.socket:
+        """Hand the wire over: the caller closes it from now on."""
+        self._wire_detached = True
+        return self.wire
+
+    def close(self) -> None:
+        """Kill the process if it lives and close every descriptor. May be called again."""
+        if self._closed:
+            return
+        self.kill()
+        self._closed = True
+        if not self._wire_detached:
+            self.wire.close()
+        os.close(self.log_fd)
+        os.close(self._pidfd)
+
+    def reaped(self, status: ExitStatus) -> None:
+        """Take note of the end."""
+        if not self.exited.done():
+            self.exited.set_result(status)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if not self._closed:
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)

@@ -1,0 +1,97 @@
+"""The zygote's own jail: what all instances of one zygote share."""
+
+from __future__ import annotations
+
+import glob
+import os
+import platform
+import signal
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+from sandbox.errors import JailError
+from sandbox.jail import credentials, mounts, namespaces
+from sandbox.supervisor.messages import ZygoteConfig
+
+_DATA_DIRS: Final = ("/usr/share/zoneinfo",)
+_PACKAGE_DIRS: Final = ("site-packages", "dist-packages")
+_NO_HANDLER: Final = frozenset({signal.SIGKILL, signal.SIGSTOP})
+_IGNORED: Final = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
+Step = tuple[str, Callable[[], None]]
+
+
+def run_steps(steps: Sequence[Step]) -> None:
+    """Run each step in order. Raises JailError naming the first that failed."""
+    for name, step in steps:
+        try:
+            step()
+        except Exception as error:
+            raise JailError(name, f"{type(error).__name__}: {error}") from error
+
+
+def library_dirs() -> Iterator[str]:
+    """Yield the directories of the host's shared libraries, and the interpreter's own library."""
+    triplet = sysconfig.get_config_var("MULTIARCH") or f"{platform.machine()}-linux-gnu"
+    by_triplet = [f"/usr/lib/{triplet}", f"/lib/{triplet}"]
+    candidates = [path for path in by_triplet if os.path.isdir(path)] or ["/usr/lib", "/lib"]
+    shown: set[str] = set()
+    for path in (*candidates, "/usr/lib64", "/lib64"):
+        # With a merged /usr the second name is a link, which the root repeats.
+        if os.path.isdir(path) and os.path.realpath(path) not in shown:
+            shown.add(os.path.realpath(path))
+            yield os.path.realpath(path)
+    yield from glob.glob(f"{sysconfig.get_config_var('LIBDIR')}/libpython3*.so*")
+
+
+def find_tree(config: ZygoteConfig, interpreter_path: Sequence[str]) -> mounts.Tree:
+    """Put together what the jail shows: interpreter, libraries, packages, runtime."""
+    shared = [*interpreter_path, *library_dirs(), *filter(os.path.isdir, _DATA_DIRS)]
+    masked = [
+        found
+        for directory in shared
+        for name in _PACKAGE_DIRS
+        for pattern in (f"{directory}/{name}", f"{directory}/python3*/{name}")
+        for found in glob.glob(pattern)
+    ]
+    return mounts.Tree((*shared, *config.paths), tuple(sorted(set(masked))))
+
+
+def enter(config: ZygoteConfig, control_fd: int) -> None:
+    """Leave the host's namespaces. Returns in the child that is pid 1; the parent only waits."""
+    steps: list[Step] = [("parent death signal", credentials.die_with_parent)]
+    if config.user_namespace:
+        steps.append(("user namespace", namespaces.enter_user_namespace))
+    steps.append(("namespaces", namespaces.enter_outer))
+    run_steps(steps)
+    child = os.fork()
+    if child:
+        os.close(control_fd)
+        os.waitpid(child, 0)
+        os._exit(0)
+    run_steps([("parent death signal", credentials.die_with_parent)])
+
+
+def close(tree: mounts.Tree) -> None:
+    """Shut the zygote in: only the tree remains of the file system."""
+    run_steps(
+        [
+            ("root", lambda: mounts.build_root(tree)),
+            ("session keyring", credentials.leave_session_keyring),
+            ("bounding set", credentials.drop_bounding_set),
+        ]
+    )
+
+
+def forget_host() -> None:
+    """Reset signals, and empty what the interpreter remembers of how it was started.
+
+    A broken pipe or a full file stays an error, not a death.
+    """
+    for number in signal.valid_signals() - _NO_HANDLER - _IGNORED:
+        signal.signal(number, signal.SIG_DFL)
+    os.environ.clear()
+    sys.argv[:] = [""]
+    sys.orig_argv[:] = []
+    sys.dont_write_bytecode = True

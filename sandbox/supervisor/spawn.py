@@ -1,0 +1,192 @@
+"""The recipe of one instance, run in the freshly forked child.
+
+Strictly in this order; the first failure is reported on the wire, by a FAILED frame in the place of
+HELLO, and the child exits with 125 before it has received any code.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, NoReturn, Protocol
+
+from sandbox import protocol
+from sandbox.errors import JailError
+from sandbox.jail import credentials, fds, landlock, mounts, namespaces, rlimits, seccomp
+from sandbox.supervisor import probes
+from sandbox.supervisor.messages import SpawnOrder
+from sandbox.supervisor.outer import Step, run_steps
+
+EXIT_JAIL_FAILED: Final = 125
+_UMASK: Final = 0o077
+
+
+class Entry(Protocol):
+    """The runtime's main: says HELLO, receives code, serves."""
+
+    def __call__(self, wire_fd: int, *, app_dir: str, scratch_dir: str) -> object:
+        """Serve on the wire until the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What the zygote prepared once for all of its instances."""
+
+    entry: Entry
+    null: int
+    address_space_bytes: int
+    """Of the zygote itself; an instance's allowance comes on top."""
+    readable: tuple[str, ...] = ()
+    landlock_abi: int = 0
+    filter: bytes = b""
+    change_uid: bool = False
+    insecure: bool = False
+    hidden_modules: tuple[str, ...] = ()
+    """Modules that an instance can no longer import, see :func:`supervisor_modules`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Birth:
+    """What differs between instances."""
+
+    order: SpawnOrder
+    uid: int
+    wire: int
+    log: int
+    app_dir: str = mounts.APP
+    scratch_dir: str = mounts.SCRATCH
+
+
+def _reset_signals() -> None:
+    """Undo the one handler that the zygote has set since it reset them all."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def _settle(birth: Birth) -> None:
+    os.umask(_UMASK)
+    os.chdir(birth.app_dir)
+
+
+def _limits(recipe: Recipe, order: SpawnOrder) -> rlimits.Limits:
+    return rlimits.Limits(
+        address_space_bytes=recipe.address_space_bytes + order.memory_bytes,
+        file_bytes=max(order.scratch_bytes, order.bundle_bytes),
+    )
+
+
+def _own_process_group() -> None:
+    # Not setsid: a new session gets its own scheduler group, in which nice means nothing.
+    os.setpgid(0, 0)
+
+
+def _drop_privileges(recipe: Recipe, birth: Birth) -> None:
+    if recipe.change_uid:
+        credentials.become(birth.uid)
+    credentials.drop_capabilities()
+
+
+def _finish_credentials() -> None:
+    credentials.forbid_new_privileges()
+    credentials.die_with_parent()
+    credentials.leave_session_keyring()
+
+
+def _outside_steps(recipe: Recipe, birth: Birth) -> list[Step]:
+    return [
+        ("signals", _reset_signals),
+        ("process group", _own_process_group),
+        ("descriptors", lambda: fds.arrange(birth.wire, birth.log, recipe.null)),
+    ]
+
+
+def _jail_steps(recipe: Recipe, birth: Birth) -> list[Step]:
+    order = birth.order
+    steps: list[Step] = [
+        ("namespaces", namespaces.enter_inner),
+        (
+            "mounts",
+            lambda: mounts.mount_private(birth.uid, order.scratch_bytes, order.bundle_bytes),
+        ),
+        ("rlimits", lambda: rlimits.apply(_limits(recipe, order))),
+        ("credentials", lambda: _drop_privileges(recipe, birth)),
+        ("no new privileges", _finish_credentials),
+        ("working directory", lambda: _settle(birth)),
+    ]
+    if recipe.landlock_abi:
+        writable = (mounts.APP, mounts.SCRATCH)
+        steps.append(
+            (
+                "landlock",
+                lambda: landlock.restrict(
+                    recipe.landlock_abi, recipe.readable, writable, mounts.DEVICES
+                ),
+            )
+        )
+    steps.append(("seccomp", lambda: seccomp.load(recipe.filter)))
+    return steps
+
+
+def _insecure_steps(recipe: Recipe, birth: Birth) -> list[Step]:
+    return [
+        ("rlimits", lambda: rlimits.apply(_limits(recipe, birth.order))),
+        ("parent death signal", credentials.die_with_parent),
+        ("working directory", lambda: _settle(birth)),
+    ]
+
+
+def _report(wire: int, error: JailError) -> None:
+    failed = protocol.Failed("jail", error.step, error.why, "", None, None)
+    os.write(wire, protocol.encode_struct(protocol.FrameType.FAILED, 0, failed))
+
+
+def _guard(wire: int, act: Callable[[], None]) -> None:
+    """Act, or report the failure and exit."""
+    try:
+        act()
+    except JailError as error:
+        try:
+            _report(wire, error)
+        finally:
+            os._exit(EXIT_JAIL_FAILED)
+
+
+def supervisor_modules() -> tuple[str, ...]:
+    """Return the loaded modules that are no business of tenant code."""
+    prefixes = ("sandbox.jail", "sandbox.supervisor")
+    return tuple(name for name in sys.modules if name.startswith(prefixes))
+
+
+def _forget_supervisor(recipe: Recipe) -> None:
+    # The names come from the zygote: walking all modules here would copy the pages they lie on.
+    for name in recipe.hidden_modules:
+        del sys.modules[name]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+
+
+def _say_hello() -> None:
+    hello = protocol.Hello(protocol.VERSION)
+    os.write(fds.WIRE, protocol.encode_struct(protocol.FrameType.HELLO, 0, hello))
+
+
+def become_instance(recipe: Recipe, birth: Birth) -> NoReturn:
+    """Close the jail around this process and hand over to the runtime. Never returns."""
+    try:
+        _guard(birth.wire, lambda: run_steps(_outside_steps(recipe, birth)))
+        inner = _insecure_steps if recipe.insecure else _jail_steps
+        _guard(fds.WIRE, lambda: run_steps(inner(recipe, birth)))
+        if birth.order.probe:
+            if not recipe.insecure:
+                _guard(fds.WIRE, probes.run)
+            _say_hello()
+            os._exit(0)
+        _forget_supervisor(recipe)
+        recipe.entry(fds.WIRE, app_dir=birth.app_dir, scratch_dir=birth.scratch_dir)
+        os._exit(0)
+    finally:
+        # Whatever was raised, the child must never unwind into the zygote's loop.
+        os._exit(EXIT_JAIL_FAILED)

@@ -1,0 +1,225 @@
+"""The supervisor: keeps a zygote alive and turns orders into verified instances."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections import deque
+from typing import Final
+
+from sandbox import doctor
+from sandbox.errors import HostUnfit, JailError, SpawnError, SupervisorDown
+from sandbox.outcome import ExitStatus
+from sandbox.protocol import HEADER, HEADER_SIZE, VERSION, Failed, FrameType, Hello, decode_struct
+from sandbox.spec import SandboxSpec, SupervisorSettings
+from sandbox.supervisor import runtime_files, verify
+from sandbox.supervisor.control import ZygoteProcess
+from sandbox.supervisor.instance import Sandbox
+from sandbox.supervisor.messages import Ready, ZygoteConfig
+
+logger = logging.getLogger(__name__)
+
+_SPAWN_TIMEOUT_SECONDS: Final = 10.0
+_MAX_FIRST_FRAME: Final = 16 * 1024
+_RESTARTS: Final = 5
+_RESTART_PERIOD_SECONDS: Final = 30.0
+_PROBE_SPEC: Final = SandboxSpec()
+
+
+class Supervisor:
+    """Starts instances. ``start`` before use and ``close`` at the end, on one event loop."""
+
+    def __init__(self, settings: SupervisorSettings) -> None:
+        self.settings = settings
+        self.insecure = settings.insecure
+        self.level = doctor.LEVEL_NONE
+        """Which rung of the ladder the instances stand on, see :mod:`sandbox.doctor`."""
+        self.missing_packages: tuple[str, ...] = ()
+        """Listed packages that are not installed."""
+        self._zygote: ZygoteProcess | None = None
+        self._launching = asyncio.Lock()
+        self._launches: deque[float] = deque(maxlen=_RESTARTS)
+        self._closed = False
+
+    @property
+    def alive(self) -> bool:
+        """True while instances can be started without starting a zygote first."""
+        return self._zygote is not None and self._zygote.alive
+
+    async def start(self) -> None:
+        """Start the zygote and try the barriers.
+
+        Raises HostUnfit below the configured minimum level, SupervisorDown when no zygote starts.
+        """
+        await self._ready_zygote()
+
+    async def spawn(self, spec: SandboxSpec) -> Sandbox:
+        """Start an instance; return when it is jailed, said HELLO and was verified from outside.
+
+        Raises JailError when a step of the jail failed, SpawnError when the instance could not be
+        started, SupervisorDown when there is no zygote.
+        """
+        zygote = await self._ready_zygote()
+        sandbox = await self._open(zygote, spec, probe=False)
+        try:
+            if not self.insecure:
+                verify.verify(sandbox.pid, own_uid=not _needs_user_namespace())
+            sandbox.settle()
+        except ProcessLookupError:
+            sandbox.close()
+            raise SpawnError("the instance ended while it was verified") from None
+        except BaseException:
+            sandbox.close()
+            raise
+        return sandbox
+
+    async def close(self) -> None:
+        """End every instance and the zygote."""
+        self._closed = True
+        zygote, self._zygote = self._zygote, None
+        if zygote is not None:
+            await zygote.close()
+
+    async def _ready_zygote(self) -> ZygoteProcess:
+        if self._zygote is not None and self._zygote.alive:
+            return self._zygote
+        async with self._launching:
+            if self._zygote is not None and self._zygote.alive:
+                return self._zygote
+            if self._closed:
+                raise SupervisorDown("the supervisor is closed")
+            zygote = await self._launch()
+            if self._closed:
+                await zygote.close()
+                raise SupervisorDown("the supervisor is closed")
+            self._zygote = zygote
+            return zygote
+
+    async def _launch(self) -> ZygoteProcess:
+        self._limit_rate()
+        if self._zygote is not None:
+            logger.error("zygote died; starting another")
+            await self._zygote.close()
+            self._zygote = None
+        config = await asyncio.to_thread(self._configure)
+        try:
+            zygote, ready = await ZygoteProcess.launch(config)
+        except JailError as error:
+            raise await self._explain(error) from error
+        try:
+            self._check_level(ready)
+            await self._probe(zygote)
+        except JailError as error:
+            await zygote.close()
+            raise await self._explain(error) from error
+        except BaseException:
+            await zygote.close()
+            raise
+        logger.info("zygote ready", extra={"level": self.level, "landlock_abi": ready.landlock_abi})
+        return zygote
+
+    def _limit_rate(self) -> None:
+        now = time.monotonic()
+        if len(self._launches) == _RESTARTS and now - self._launches[0] < _RESTART_PERIOD_SECONDS:
+            raise SupervisorDown(
+                f"the zygote was started {_RESTARTS} times in {_RESTART_PERIOD_SECONDS:.0f} s"
+            )
+        self._launches.append(now)
+
+    def _configure(self) -> ZygoteConfig:
+        files = runtime_files.find(self.settings.packages)
+        self.missing_packages = files.missing
+        for name in files.missing:
+            logger.warning("package is not installed; skipped", extra={"package": name})
+        return ZygoteConfig(
+            sandbox_dir=str(runtime_files.SANDBOX_DIR),
+            import_path=list(files.import_path),
+            paths=list(files.paths),
+            packages=list(files.installed),
+            user_namespace=_needs_user_namespace(),
+            insecure=self.insecure,
+            work_dir=self.settings.work_dir,
+        )
+
+    def _check_level(self, ready: Ready) -> None:
+        if self.insecure:
+            self.level = doctor.LEVEL_NONE
+            return
+        self.level = doctor.LEVEL_FULL if ready.landlock_abi else doctor.LEVEL_NAMESPACES
+        if self.settings.minimum_level == doctor.LEVEL_FULL and self.level != doctor.LEVEL_FULL:
+            raise HostUnfit("Landlock", "the kernel does not offer it", doctor.LANDLOCK_FIX)
+
+    async def _explain(self, error: JailError) -> HostUnfit | SupervisorDown:
+        """Say which barrier of the host stood behind a failed step, when it was one."""
+        if self.insecure:
+            return SupervisorDown(str(error))
+        barriers = await asyncio.to_thread(doctor.examine_host)
+        for barrier in barriers:
+            if barrier.required and not barrier.available:
+                return HostUnfit(barrier.name, barrier.detail, barrier.fix)
+        if error.step.startswith(("verify", "probe", "seccomp", "landlock", "namespaces")):
+            return HostUnfit(error.step, error.why, "run `waypost doctor` on this host")
+        return SupervisorDown(str(error))
+
+    async def _probe(self, zygote: ZygoteProcess) -> None:
+        """Let a throw-away instance try to break out before any other is started."""
+        sandbox = await self._open(zygote, _PROBE_SPEC, probe=True)
+        try:
+            async with asyncio.timeout(_SPAWN_TIMEOUT_SECONDS):
+                await asyncio.shield(sandbox.exited)
+        except TimeoutError:
+            raise JailError("probe", "the throw-away instance did not end") from None
+        finally:
+            sandbox.close()
+
+    async def _open(self, zygote: ZygoteProcess, spec: SandboxSpec, *, probe: bool) -> Sandbox:
+        sandbox = None
+        try:
+            async with asyncio.timeout(_SPAWN_TIMEOUT_SECONDS):
+                sandbox = await zygote.order(spec, probe=probe)
+                await _read_hello(sandbox)
+        except TimeoutError:
+            if sandbox is not None:
+                sandbox.close()
+            raise SpawnError(f"no HELLO within {_SPAWN_TIMEOUT_SECONDS:.0f} s") from None
+        except BaseException:
+            if sandbox is not None:
+                sandbox.close()
+            raise
+        return sandbox
+
+
+def _needs_user_namespace() -> bool:
+    return os.geteuid() != 0
+
+
+async def _read_hello(sandbox: Sandbox) -> None:
+    """Read the first frame and nothing after it. Raises JailError or SpawnError unless HELLO."""
+    length, frame_type, _flags, _reserved, stream = HEADER.unpack(
+        await _read_exactly(sandbox, HEADER_SIZE)
+    )
+    if length > _MAX_FIRST_FRAME or stream != 0:
+        raise SpawnError("the instance's first frame is malformed")
+    payload = await _read_exactly(sandbox, length)
+    if frame_type == FrameType.FAILED:
+        failed = decode_struct(Failed, payload)
+        raise JailError(failed.name, failed.message)
+    if frame_type != FrameType.HELLO or decode_struct(Hello, payload).version != VERSION:
+        raise SpawnError(f"the instance said frame type {frame_type} in the place of HELLO")
+
+
+async def _read_exactly(sandbox: Sandbox, size: int) -> bytes:
+    loop = asyncio.get_running_loop()
+    data = b""
+    while len(data) < size:
+        try:
+            chunk = await loop.sock_recv(sandbox.wire, size - len(data))
+        except ConnectionError:
+            chunk = b""
+        if not chunk:
+            status: ExitStatus = await asyncio.shield(sandbox.exited)
+            raise SpawnError(f"the instance {status.describe()} before it was jailed")
+        data += chunk
+    return data
