@@ -1,7 +1,5 @@
 """What can be wrong with a request about tenants and tokens."""
 
-# ruff: noqa: N818 - named for what is wrong, as in gateway.errors
-
 from __future__ import annotations
 
 from gateway.errors import ControlError

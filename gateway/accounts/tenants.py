@@ -2,7 +2,8 @@
 
 A script named ``acme`` or ``acme-…`` belongs to tenant ``acme``; of several that match, the longest
 slug wins. So that a new slug never takes a script away from its tenant, creating ``acme-corp`` is
-refused while ``acme`` has scripts named ``acme-corp`` or ``acme-corp-…``.
+refused while ``acme`` has scripts named ``acme-corp`` or ``acme-corp-…``, or while such a hostname
+below the base domain leads to another tenant.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from gateway.accounts.errors import BadSlug, TenantConflict, TenantMissing, Unkn
 from gateway.config import Config
 from gateway.errors import ControlError
 from gateway.model.naming import MAX_SLUG, is_label, owner_slugs
-from gateway.model.script import ScriptKey, Tenant, TenantStatus
+from gateway.model.script import Script, ScriptKey, Tenant, TenantStatus
 from gateway.observer import Changes
-from gateway.store.base import AccountStore, CatalogStore
+from gateway.store.base import AccountStore, CatalogStore, KeyValueStore
 
 PLATFORM: Final = "platform"
 """The operator's account id; never a tenant's slug."""
 MAX_NAME: Final = 200
+_PAGE: Final = 500
 
 
-class TenantsStore(AccountStore, CatalogStore, Protocol):
+class TenantsStore(AccountStore, CatalogStore, KeyValueStore, Protocol):
     """What tenants need of the store."""
 
 
@@ -138,21 +140,52 @@ class Tenants:
 
     async def _check_new(self, slug: str) -> None:
         check_slug(self._config, slug)
-        for namespace in await self._store.list_namespaces():
-            script = await self._first_named(namespace.name, slug)
-            if script is not None:
-                raise TenantConflict(
-                    f"tenant {slug!r} would take over script {script!r} of another tenant",
-                    fix="choose another slug, or delete that script first",
-                )
+        taken = await self._taken_script(slug) or await self._taken_hostname(slug)
+        if taken is not None:
+            raise TenantConflict(
+                f"tenant {slug!r} would take over {taken} of another tenant",
+                fix="choose another slug, or delete that first",
+            )
 
-    async def _first_named(self, namespace: str, slug: str) -> str | None:
-        """A script that would belong to ``slug`` if there were such a tenant."""
-        if await self._store.get_script(ScriptKey(namespace, slug)) is not None:
-            return slug
-        first = await self._store.list_scripts(namespace, after=f"{slug}-", limit=1)
-        if first and first[0].key.name.startswith(f"{slug}-"):
-            return first[0].key.name
+    async def _taken_script(self, slug: str) -> str | None:
+        """A script of a shorter slug's that would belong to ``slug``."""
+        for namespace in await self._store.list_namespaces():
+            exact = await self._store.get_script(ScriptKey(namespace.name, slug))
+            if exact is not None:
+                return f"script {slug!r}"
+            async for script in self._scripts_below(namespace.name, f"{slug}-"):
+                if len(script.tenant) < len(slug):
+                    return f"script {script.key.name!r}"
+        return None
+
+    async def _scripts_below(self, namespace: str, prefix: str) -> AsyncIterator[Script]:
+        after = prefix
+        while True:
+            page = await self._store.list_scripts(namespace, after=after, limit=_PAGE)
+            for script in page:
+                if not script.key.name.startswith(prefix):
+                    return
+                yield script
+            if len(page) < _PAGE:
+                return
+            after = page[-1].key.name
+
+    async def _taken_hostname(self, slug: str) -> str | None:
+        """A hostname of another tenant's below the base domain that a script of ``slug`` has."""
+        base = f".{self._config.routing.base_domain}"
+        exact = f"hostname:{slug}{base}"
+        if await self._store.get(exact) is not None:
+            return f"hostname {slug + base!r}"
+        prefix, after = f"hostname:{slug}-", ""
+        while page := await self._store.list(prefix, after=after, limit=_PAGE):
+            for key, _ in page:
+                label = key.removeprefix("hostname:").removesuffix(base)
+                if not key.endswith(base) or "." in label:
+                    continue
+                owner = await self.owner_of(label)
+                if owner is None or len(owner.slug) < len(slug):
+                    return f"hostname {label + base!r}"
+            after = page[-1][0]
         return None
 
 

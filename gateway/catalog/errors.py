@@ -3,8 +3,6 @@
 ``code`` is Cloudflare's number where they have one for the case.
 """
 
-# ruff: noqa: N818 - named for what is wrong, as in gateway.errors
-
 from __future__ import annotations
 
 from gateway.errors import ControlError

@@ -14,11 +14,11 @@ from gateway.catalog.errors import (
     BadHostname,
     HostnameForeign,
     HostnameMissing,
-    NameForeign,
     NamespaceMissing,
 )
 from gateway.catalog.owners import Owners, owner_within
 from gateway.config import Config
+from gateway.errors import ControlError
 from gateway.model.route import HostnameRecord
 from gateway.observer import Changes
 from gateway.store.base import CatalogStore, HostnameStore, KeyValueStore
@@ -155,15 +155,16 @@ class Hostnames:
         return name.removesuffix(base).rsplit(".", 1)[-1] if name.endswith(base) else None
 
     async def _check_own_label(self, name: str, scope: str) -> None:
-        """Below the base domain a tenant may only route what its own scripts' names cover."""
-        if name == self._config.routing.base_domain.lower():
+        """Below the base domain a tenant may only route ``{script}.{base}`` of its own scripts."""
+        base = self._config.routing.base_domain.lower()
+        label = name.removesuffix(f".{base}")
+        if name == base or (label != name and "." in label):
             raise _not_available(name)
-        label = self._label(name)
-        if label is None:
+        if label == name:
             return
         try:
             await owner_within(self._owners, label, scope)
-        except NameForeign:
+        except ControlError:
             raise _not_available(name) from None
 
 

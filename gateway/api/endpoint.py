@@ -1,0 +1,160 @@
+"""One endpoint: who asks, what they may see, and every failure in the right shape."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.accounts import Principal
+from gateway.accounts.tenants import PLATFORM
+from gateway.api.errors import (
+    BadParameter,
+    NoRoute,
+    NotAllowed,
+    PlatformTrouble,
+    TokenRejected,
+    Unauthenticated,
+    Unexpected,
+)
+from gateway.api.faces import failure
+from gateway.api.services import Services
+from gateway.errors import ControlError, Refusal
+from gateway.model.naming import MAX_SLUG, is_label
+from gateway.model.script import ScriptKey, TenantStatus
+
+logger = logging.getLogger(__name__)
+
+MAX_PAGE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One authenticated control request."""
+
+    request: Request
+    services: Services
+    principal: Principal
+
+    def path(self, name: str) -> str:
+        """A parameter of the path."""
+        return str(self.request.path_params[name])
+
+    def query(self, name: str, default: str = "") -> str:
+        """A parameter of the query string."""
+        return self.request.query_params.get(name, default)
+
+    def count(self, name: str, default: int, *, most: int = MAX_PAGE) -> int:
+        """A positive number in the query string, at most ``most``. Raises BadParameter."""
+        text = self.query(name, str(default))
+        if not text.isascii() or not text.isdigit() or not 1 <= len(text) <= 9 or int(text) < 1:
+            raise BadParameter(f"query parameter {name!r} has to be a positive number")
+        return min(int(text), most)
+
+    @property
+    def scope(self) -> str | None:
+        """The only tenant the caller may act for; None for the operator."""
+        return self.principal.tenant
+
+    @property
+    def account_scope(self) -> str | None:
+        """The only tenant to act for on this path: its account id, None for the platform's."""
+        account = self.path("account")
+        return None if account == PLATFORM else account
+
+    @property
+    def script_key(self) -> ScriptKey:
+        """The script that the path names."""
+        return ScriptKey(self.path("namespace"), self.path("name"))
+
+    def require_operator(self) -> None:
+        """Raise NotAllowed unless the operator asks."""
+        if not self.principal.is_operator:
+            raise NotAllowed("only the operator may do this", fix="use the operator's token")
+
+    def require_tenant(self, slug: str) -> None:
+        """Raise NotAllowed unless the operator or this tenant asks, whether or not it exists."""
+        if not self.principal.is_operator and self.principal.tenant != slug:
+            raise NotAllowed(
+                f"this token may not see tenant {slug[:80]!r}", fix="use that tenant's token"
+            )
+
+
+Handler = Callable[[Call], Awaitable[Response]]
+
+
+def endpoint(services: Services, path: str, method: str, handler: Handler) -> Route:
+    """A route whose handler runs for authenticated callers."""
+
+    async def serve(request: Request) -> Response:
+        return await answer(request, lambda: _run(services, request, handler))
+
+    return Route(path, serve, methods=[method])
+
+
+async def answer(request: Request, work: Callable[[], Awaitable[Response]]) -> Response:
+    """The answer of ``work``, or its failure in the shape of the path."""
+    path = request.url.path
+    try:
+        return await work()
+    except ControlError as error:
+        return failure(path, error)
+    except Refusal as error:
+        logger.error("platform failed a control request", extra={"path": path, "why": error.detail})
+        return failure(
+            path, PlatformTrouble(f"the platform failed: {error.detail}", fix="try again later")
+        )
+    except ClientDisconnect:
+        return Response(status_code=400)
+    except Exception:
+        logger.exception("control request failed", extra={"path": path, "method": request.method})
+        return failure(
+            path, Unexpected("internal error", fix="look into the node's log, report the defect")
+        )
+
+
+async def _run(services: Services, request: Request, handler: Handler) -> Response:
+    principal = await _authenticate(services, request)
+    call = Call(request, services, principal)
+    if "account" in request.path_params:
+        await _check_account(call)
+    if principal.tenant is not None and request.method not in ("GET", "HEAD"):
+        await _check_active(services, principal.tenant)
+    return await handler(call)
+
+
+async def _authenticate(services: Services, request: Request) -> Principal:
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    if not bearer or scheme.lower() != "bearer":
+        raise Unauthenticated(
+            "a bearer token is needed", fix="send the header Authorization: Bearer wp_…"
+        )
+    principal = await services.tokens.authenticate(bearer.strip())
+    if principal is None:
+        raise TokenRejected("the bearer token is not valid", fix="use a token of this platform")
+    return principal
+
+
+async def _check_account(call: Call) -> None:
+    account = call.path("account")
+    if call.principal.tenant is not None:
+        if call.principal.tenant != account:
+            raise TokenRejected(
+                f"this token is not for account {account[:80]!r}",
+                fix=f"use account {call.principal.tenant}",
+            )
+    elif account != PLATFORM and not is_label(account, longest=MAX_SLUG):
+        raise NoRoute(
+            f"there is no account {account[:80]!r}", fix=f"use {PLATFORM} or a tenant's slug"
+        )
+
+
+async def _check_active(services: Services, slug: str) -> None:
+    tenant = await services.tenants.get(slug)
+    if tenant.status is TenantStatus.SUSPENDED:
+        raise NotAllowed(f"tenant {slug!r} is suspended", fix="ask the operator")

@@ -1,0 +1,83 @@
+"""What can be wrong with a control request before any use-case sees it."""
+
+from __future__ import annotations
+
+from gateway.errors import ControlError
+
+
+class Unauthenticated(ControlError):
+    """No bearer token came along."""
+
+    status = 401
+    code = 10000
+    word = "unauthenticated"
+
+
+class TokenRejected(ControlError):
+    """The bearer token is nobody's, or not this account's."""
+
+    status = 403
+    code = 9109
+    word = "token_rejected"
+
+
+class NotAllowed(ControlError):
+    """Only the operator may do this, or the tenant is suspended."""
+
+    status = 403
+    code = 10015
+    word = "not_allowed"
+
+
+class NoRoute(ControlError):
+    """No such path, account or resource."""
+
+    status = 404
+    code = 7003
+    word = "not_found"
+
+
+class WrongMethod(ControlError):
+    """The path exists, the method does not."""
+
+    status = 405
+    code = 10405
+    word = "method_not_allowed"
+
+
+class BadBody(ControlError):
+    """The body cannot be read."""
+
+    code = 10026
+    word = "bad_body"
+
+
+class BodyTooLong(ControlError):
+    """The body is longer than the resource takes."""
+
+    status = 413
+    code = 10027
+    word = "body_too_long"
+
+
+class BadParameter(ControlError):
+    """A query parameter makes no sense."""
+
+    code = 10026
+    word = "bad_parameter"
+
+
+class PlatformTrouble(ControlError):
+    """Ours: the platform could not do it."""
+
+    status = 503
+    code = 10013
+    word = "platform"
+
+
+class Unexpected(ControlError):
+    """Ours: a defect; the log has the details."""
+
+    status = 500
+    code = 10013
+    word = "internal"

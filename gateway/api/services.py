@@ -1,0 +1,91 @@
+"""What the control API is given: the use-cases it puts on HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gateway.accounts import Tenants, Tokens
+from gateway.catalog import (
+    BulkRoutes,
+    Deploys,
+    Hostnames,
+    KeyedLocks,
+    Launcher,
+    Namespaces,
+    Scripts,
+)
+from gateway.config import Config
+from gateway.observer import Changes
+from gateway.store.base import Store
+
+
+class TailSubscription(Protocol):
+    """Events of one subscriber, each one JSON object as bytes."""
+
+    @property
+    def dropped(self) -> int:
+        """Events lost so far because the subscriber was too slow."""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Iterate over events as they come."""
+
+
+class TailSource(Protocol):
+    """Where live events come from."""
+
+    def subscribe(
+        self, script: str | None, tenant: str | None
+    ) -> AbstractAsyncContextManager[TailSubscription]:
+        """Events of one script, or of all scripts of a tenant, while the context is open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything that an endpoint may call."""
+
+    config: Config
+    tokens: Tokens
+    tenants: Tenants
+    namespaces: Namespaces
+    deploys: Deploys
+    scripts: Scripts
+    hostnames: Hostnames
+    bulk_routes: Callable[[], BulkRoutes]
+    tail: TailSource
+    render_metrics: Callable[[], bytes]
+    readiness: Callable[[], tuple[bool, dict[str, Any]]]
+
+
+def build_services(
+    config: Config,
+    store: Store,
+    launcher: Launcher,
+    changes: Changes,
+    tail: TailSource,
+    render_metrics: Callable[[], bytes],
+    readiness: Callable[[], tuple[bool, dict[str, Any]]],
+) -> Services:
+    """Introduce the use-cases to each other, over one store."""
+    tenants = Tenants(config, store, changes)
+    locks = KeyedLocks()
+    hostnames = Hostnames(config, store, tenants, changes)
+
+    def bulk_routes() -> BulkRoutes:
+        return BulkRoutes(hostnames, store, tenants, changes, config.default_namespace)
+
+    return Services(
+        config=config,
+        tokens=Tokens(store),
+        tenants=tenants,
+        namespaces=Namespaces(config, store),
+        deploys=Deploys(config, store, tenants, launcher, changes, locks),
+        scripts=Scripts(store, changes, locks),
+        hostnames=hostnames,
+        bulk_routes=bulk_routes,
+        tail=tail,
+        render_metrics=render_metrics,
+        readiness=readiness,
+    )

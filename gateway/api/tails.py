@@ -1,0 +1,76 @@
+"""Live tails as server-sent events: one TraceItem a message."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route
+
+from gateway.api.endpoint import Call, endpoint
+from gateway.api.services import Services, TailSource
+from gateway.catalog.owners import check_script_name, owner_within
+
+HEARTBEAT_SECONDS: Final = 10.0
+"""How often an idle tail says that it is alive."""
+
+
+def routes(services: Services) -> list[Route]:
+    """The paths of this file."""
+    return [
+        endpoint(services, "/v1/tenants/{slug}/tail", "GET", _tenant_tail),
+        endpoint(services, "/v1/scripts/{name}/tail", "GET", _script_tail),
+    ]
+
+
+async def _tenant_tail(call: Call) -> Response:
+    call.require_tenant(call.path("slug"))
+    tenant = await call.services.tenants.get(call.path("slug"))
+    return _stream(call.services.tail, None, tenant.slug)
+
+
+async def _script_tail(call: Call) -> Response:
+    """A script may be tailed before it is deployed."""
+    name = call.path("name")
+    check_script_name(name)
+    owner = await owner_within(call.services.tenants, name, call.scope)
+    return _stream(call.services.tail, name, owner.slug)
+
+
+def _stream(source: TailSource, script: str | None, tenant: str) -> Response:
+    return StreamingResponse(
+        events(source, script, tenant, HEARTBEAT_SECONDS),
+        media_type="text/event-stream",
+        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+    )
+
+
+async def events(
+    source: TailSource, script: str | None, tenant: str | None, heartbeat_seconds: float
+) -> AsyncIterator[bytes]:
+    """The event stream: a comment at once and when idle, items, and how many were lost."""
+    async with source.subscribe(script, tenant) as subscription:
+        yield b": waypost tail\n\n"
+        items = aiter(subscription)
+        told = 0
+        waiting = asyncio.ensure_future(anext(items))
+        try:
+            while True:
+                await asyncio.wait({waiting}, timeout=heartbeat_seconds)
+                if subscription.dropped > told:
+                    told = subscription.dropped
+                    yield b'event: dropped\ndata: {"dropped":%d}\n\n' % told
+                if not waiting.done():
+                    yield b": alive\n\n"
+                    continue
+                try:
+                    item = waiting.result()
+                except StopAsyncIteration:
+                    return
+                yield b"data: " + item.replace(b"\n", b" ") + b"\n\n"
+                waiting = asyncio.ensure_future(anext(items))
+        finally:
+            waiting.cancel()
+            await asyncio.wait({waiting})
