@@ -1,0 +1,214 @@
+"""What every store backend promises."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.model.script import (
+    Binding,
+    Module,
+    Namespace,
+    Script,
+    ScriptKey,
+    Tenant,
+    TenantStatus,
+    Version,
+)
+from gateway.store.base import Store, StoredToken
+from gateway.store.sqlite import SqliteStore
+
+pytestmark = pytest.mark.anyio
+
+KEY = ScriptKey("production", "acme-shop")
+
+
+@pytest.fixture(params=["sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    backend = SqliteStore(tmp_path / "data" / "waypost.db")
+    await backend.open()
+    yield backend
+    await backend.close()
+
+
+def version(number: int = 1, key: ScriptKey = KEY, tenant: str = "acme") -> Version:
+    return Version(
+        id=f"{key.namespace}-{key.name}-{number}",
+        key=key,
+        tenant=tenant,
+        etag=f"e{number}",
+        created_ms=1000 + number,
+        main_module="entry.py",
+        modules=(
+            Module("entry.py", "text/x-python", b"x = %d" % number),
+            Module("data/blob.bin", "application/octet-stream", bytes(range(256)) * 100),
+            Module("empty.txt", "text/plain", b""),
+        ),
+        entrypoint="app",
+        bindings=(Binding("A", "json", json={"n": [1, None]}), Binding("S", "secret_text", "s")),
+        limits={"cpu_ms": 5},
+        compatibility_date="2026-01-01",
+        compatibility_flags=("python_workers",),
+        tags=("t1", "t2"),
+        handlers=("fetch",),
+        kind="asgi",
+        startup_ms=7,
+    )
+
+
+async def names(store: Store, namespace: str = "production", **query: str) -> list[str]:
+    return [script.key.name for script in await store.list_scripts(namespace, **query)]  # type: ignore[arg-type]
+
+
+class TestKeyValues:
+    async def test_put_get_replace_delete(self, store: Store) -> None:
+        assert await store.get("k") is None
+        await store.put("k", b"1")
+        await store.put("k", b"\x00\xff2")
+        assert await store.get("k") == b"\x00\xff2"
+        assert await store.delete("k") is True
+        assert await store.delete("k") is False
+        assert await store.get("k") is None
+
+    async def test_list_is_ordered_by_prefix_and_pages(self, store: Store) -> None:
+        await store.put_many(
+            (key, key.encode()) for key in ["a:3", "a:1", "b:1", "a:2", "a", "a:é"]
+        )
+        assert [key for key, _ in await store.list("a:")] == ["a:1", "a:2", "a:3", "a:é"]
+        assert await store.list("a:", after="a:1", limit=2) == [("a:2", b"a:2"), ("a:3", b"a:3")]
+        assert await store.list("a:%") == []
+
+    async def test_put_many_stores_all_or_none(self, store: Store) -> None:
+        def broken() -> Iterator[tuple[str, bytes]]:
+            for number in range(5000):
+                yield f"hostname:h{number}", b"{}"
+            raise ValueError("the source broke")
+
+        with pytest.raises(ValueError, match="the source broke"):
+            await store.put_many(broken())
+        assert await store.list("") == []
+        await store.put("still", b"works")
+        assert await store.get("still") == b"works"
+
+    async def test_hostnames_of_one_tenant(self, store: Store) -> None:
+        await store.put("hostname:b.example", b'{"workerName":"acme","tenant":"acme"}')
+        await store.put("hostname:a.example", b'{"workerName":"acme","tenant":"acme"}')
+        await store.put("hostname:c.example", b'{"workerName":"beta","tenant":"beta"}')
+        await store.put("hostname:broken", b"\xff not json")
+        await store.put("other:x", b'{"tenant":"acme"}')
+        hosts = [host for host, _ in await store.list_hostnames("acme")]
+        assert hosts == ["a.example", "b.example"]
+        assert [host for host, _ in await store.list_hostnames("acme", after="a.example")] == [
+            "b.example"
+        ]
+        assert [host for host, _ in await store.list_hostnames("acme", prefix="a.")] == [
+            "a.example"
+        ]
+
+
+class TestCatalog:
+    async def test_namespaces(self, store: Store) -> None:
+        await store.put_namespace(Namespace("1", "staging", 5))
+        await store.put_namespace(Namespace("2", "production", 6))
+        assert [item.name for item in await store.list_namespaces()] == ["production", "staging"]
+        await store.put_namespace(Namespace("1", "preview", 5))
+        assert await store.get_namespace("staging") is None
+        assert await store.get_namespace("preview") == Namespace("1", "preview", 5)
+
+    async def test_namespace_with_scripts_stays(self, store: Store) -> None:
+        await store.put_namespace(Namespace("1", "production", 5))
+        await store.put_version(version())
+        assert await store.count_scripts("production") == 1
+        assert await store.delete_namespace("production") is False
+        await store.delete_script(KEY)
+        assert await store.delete_namespace("production") is True
+        assert await store.delete_namespace("production") is False
+
+    async def test_version_comes_back_whole(self, store: Store) -> None:
+        await store.put_version(version())
+        assert await store.get_version(version().id) == version()
+        assert await store.get_version("other") is None
+
+    async def test_script_follows_its_newest_version(self, store: Store) -> None:
+        await store.put_version(version(1))
+        script = await store.put_version(version(2))
+        assert script == await store.get_script(KEY)
+        assert script == Script(
+            key=KEY,
+            tenant="acme",
+            version_id=version(2).id,
+            created_ms=1001,
+            modified_ms=1002,
+            etag="e2",
+            tags=("t1", "t2"),
+            handlers=("fetch",),
+            limits={"cpu_ms": 5},
+        )
+        assert await store.get_version(version(1).id) == version(1)
+
+    async def test_scripts_list_by_namespace_and_tenant(self, store: Store) -> None:
+        for name, tenant in [("b", "b"), ("acme-2", "acme"), ("acme-1", "acme")]:
+            await store.put_version(version(key=ScriptKey("production", name), tenant=tenant))
+        await store.put_version(version(key=ScriptKey("staging", "acme")))
+        assert await names(store) == ["acme-1", "acme-2", "b"]
+        assert await names(store, tenant="acme") == ["acme-1", "acme-2"]
+        assert await names(store, after="acme-1") == ["acme-2", "b"]
+        assert await names(store, "staging") == ["acme"]
+
+    async def test_delete_removes_versions(self, store: Store) -> None:
+        await store.put_version(version(1))
+        await store.put_version(version(2))
+        assert await store.delete_script(KEY) is True
+        assert await store.delete_script(KEY) is False
+        assert await store.get_version(version(1).id) is None
+        assert await store.get_version(version(2).id) is None
+
+
+class TestAccounts:
+    async def test_tenants_keep_their_plan_in_the_routing_kv(self, store: Store) -> None:
+        tenant = Tenant("acme", "pro", TenantStatus.ACTIVE, 5, "Acme Ltd")
+        await store.put_tenant(tenant)
+        assert await store.get_tenant("acme") == tenant
+        assert await store.get("plan:acme") == b"pro"
+        await store.put("plan:acme", b"free")
+        found = await store.get_tenant("acme")
+        assert found is not None
+        assert found.plan == "free"
+
+    async def test_tenants_list_in_order(self, store: Store) -> None:
+        for slug in ("c", "a", "b"):
+            await store.put_tenant(Tenant(slug, "free", TenantStatus.SUSPENDED, 5))
+        assert [tenant.slug for tenant in await store.list_tenants()] == ["a", "b", "c"]
+        assert [t.slug for t in await store.list_tenants(after="a", limit=1)] == ["b"]
+
+    async def test_deleting_a_tenant_takes_everything_of_its_own(self, store: Store) -> None:
+        for slug in ("acme", "beta"):
+            await store.put_tenant(Tenant(slug, "free", TenantStatus.ACTIVE, 5))
+            await store.put_token(StoredToken(f"t-{slug}", f"h-{slug}", slug, 5))
+            await store.put_version(version(key=ScriptKey("production", slug), tenant=slug))
+            record = b'{"workerName":"%s","tenant":"%s"}' % (slug.encode(), slug.encode())
+            await store.put(f"hostname:{slug}.example", record)
+        assert await store.delete_tenant("acme") is True
+        assert await store.delete_tenant("acme") is False
+        assert await store.get("plan:acme") is None
+        assert await store.get("hostname:acme.example") is None
+        assert await store.find_token("h-acme") is None
+        assert await names(store) == ["beta"]
+        assert await store.get_version("production-acme-1") is None
+        assert await store.get("hostname:beta.example") is not None
+        assert await store.find_token("h-beta") is not None
+        assert await store.get_version("production-beta-1") is not None
+
+    async def test_tokens(self, store: Store) -> None:
+        mine = StoredToken("1", "h1", "acme", 5, "ci")
+        operators = StoredToken("2", "h2", None, 6)
+        await store.put_token(mine)
+        await store.put_token(operators)
+        assert await store.find_token("h1") == mine
+        assert await store.list_tokens("acme") == [mine]
+        assert await store.list_tokens(None) == [operators]
+        assert await store.delete_token("1") is True
+        assert await store.delete_token("1") is False
+        assert await store.find_token("h1") is None
