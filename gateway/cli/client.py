@@ -41,6 +41,8 @@ class ControlClient:
 
     def __init__(self, target: Target) -> None:
         self.api = target.api
+        self.notes: list[str] = []
+        """What the last answer said besides its result."""
         headers = {"user-agent": f"waypost-cli/{__version__}", "accept": "application/json"}
         if target.token:
             headers["authorization"] = f"Bearer {target.token}"
@@ -120,7 +122,11 @@ class ControlClient:
             raise CliError(f"lost the connection to {self.api}: {error}") from error
         if not response.is_success:
             raise _refusal(response)
-        return _result(response)
+        body = _body(response)
+        if isinstance(body, dict) and "success" in body and "result" in body:
+            self.notes = _notes(body)
+            return body["result"]
+        return body
 
     def _unreachable(self, error: httpx.ConnectError) -> CliError:
         return ConnectionLostError(
@@ -129,19 +135,22 @@ class ControlClient:
         )
 
 
-def _result(response: httpx.Response) -> Any:
+def _body(response: httpx.Response) -> Any:
     if not response.content:
         return None
     try:
-        body = response.json()
+        return response.json()
     except ValueError as error:
         raise CliError(
             f"{response.url} answered with something that is not JSON",
             fix="check that --api names the control API (8788), not the tenants' port (8787)",
         ) from error
-    if isinstance(body, dict) and "success" in body and "result" in body:
-        return body["result"]
-    return body
+
+
+def _notes(envelope: dict[str, Any]) -> list[str]:
+    """The messages of Cloudflare's envelope."""
+    messages = envelope.get("messages") or []
+    return [str(note.get("message", "")) for note in messages if isinstance(note, dict)]
 
 
 def _refusal(response: httpx.Response) -> ApiError:
@@ -161,12 +170,17 @@ def _explain(response: httpx.Response) -> tuple[str, str, str]:
     if not isinstance(body, dict):
         return plain, "", ""
     errors = body.get("errors")
-    if isinstance(errors, list) and errors:
-        messages = [str(entry.get("message", "")) for entry in errors if isinstance(entry, dict)]
-        codes = [str(entry.get("code", "")) for entry in errors if isinstance(entry, dict)]
-        return "\n".join(messages) or plain, codes[0] if codes else "", ""
+    if isinstance(errors, list) and errors and isinstance(errors[0], dict):
+        return _explain_envelope(errors[0], plain)
     error = body.get("error")
     if isinstance(error, dict):
         said = str(error.get("message") or plain)
         return said, str(error.get("code", "")), str(error.get("fix", ""))
     return plain, "", ""
+
+
+def _explain_envelope(error: dict[str, Any], plain: str) -> tuple[str, str, str]:
+    """Cloudflare's envelope carries one error; our fix stands in its chain."""
+    chain = error.get("error_chain")
+    fix = chain[0].get("message", "") if isinstance(chain, list) and chain else ""
+    return str(error.get("message") or plain), str(error.get("code", "")), str(fix)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from gateway.cli.client import ControlClient, segment
@@ -56,8 +56,13 @@ class Tails:
                 ControlClient(self._target) as client,
                 client.stream(path, silence_seconds=SILENCE_SECONDS) as lines,
             ):
-                self._connected[script].set()
-                for item in parse_items(lines, lambda _: None):
+                for item in parse_items(self._mark(script, lines), lambda _: None):
                     self._items.put(item)
         except CliError:
             return  # The node is gone; whoever waits sees the missing event.
+
+    def _mark(self, script: str, lines: Iterator[str]) -> Iterator[str]:
+        """Pass lines on; the first one says that the node has subscribed this tail."""
+        for line in lines:
+            self._connected[script].set()
+            yield line

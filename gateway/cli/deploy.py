@@ -20,7 +20,7 @@ from gateway.cli.bundle import collect, total_bytes
 from gateway.cli.client import ApiError
 from gateway.cli.output import CliError, Output, done
 from gateway.cli.project import Project, load_project
-from gateway.cli.scripts import Account, Namespace, script_path
+from gateway.cli.scripts import Account, Namespace, find_path
 from gateway.cli.session import Session, examples, online
 from gateway.cli.text import counted, safe, size
 from gateway.cli.upload import Progress, Upload, send
@@ -52,7 +52,7 @@ def deploy(
         str | None, typer.Option("--name", help="Script's name; default: the configuration's.")
     ] = None,
     namespace: Namespace = "production",
-    account: Account = "platform",
+    account: Account = None,
     secret: Annotated[
         list[str] | None,
         typer.Option(
@@ -77,12 +77,15 @@ def deploy(
         secrets=dict(_pair(text, from_environment=True) for text in secret or []),
         variables=dict(_pair(text, from_environment=False) for text in var or []),
     )
-    path = script_path(account, namespace, loaded.name)
-    with session.client() as client, _progress(session.output) as progress:
+    with session.client() as client:
+        path = find_path(client, account, namespace, loaded.name)
         try:
-            result = send(client, path, upload, progress)
+            with _progress(session.output) as progress:
+                result = send(client, path, upload, progress)
         except ApiError as error:
             raise _explained(session.output, error, loaded) from None
+        for note in client.notes:
+            session.output.warn(note)
     session.output.result(result, lambda: _summary(loaded.name, upload, result))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,13 @@ import typer
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from gateway.cli.output import Output, table
+from gateway.cli.output import CliError, Output, table
 from gateway.cli.serve import ConfigOption, read_config
 from gateway.cli.session import Session, examples, offline
 from gateway.config import Config
 from sandbox import Barrier, examine_host, level
+
+_LEVELS = ("none", "namespaces", "full")
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -34,12 +37,13 @@ class Findings(msgspec.Struct, frozen=True):
 
     barriers: list[Barrier]
     level: str
+    minimum_level: str
     checks: list[Check]
 
     @property
     def fit(self) -> bool:
-        """A node would run untrusted code here."""
-        return self.level != "none" and all(b.available for b in self.barriers if b.required)
+        """A node so configured would run untrusted code here."""
+        return _LEVELS.index(self.level) >= _LEVELS.index(self.minimum_level)
 
 
 def register(app: typer.Typer) -> None:
@@ -56,8 +60,13 @@ def doctor(session: Session, config: ConfigOption = None) -> None:
     Ends with status 1 when a node would refuse to run untrusted code here.
     """
     settings = read_config(config, {})
-    barriers = examine_host()
-    findings = Findings(barriers, level(barriers), list(_checks(settings)))
+    try:
+        barriers = examine_host()
+    except (OSError, subprocess.SubprocessError) as error:
+        raise CliError(f"cannot examine this host: {error}") from error
+    findings = Findings(
+        barriers, level(barriers), settings.sandbox.minimum_level, _checks(settings)
+    )
     session.output.result(_plain(findings), lambda: _render(findings))
     if not findings.fit:
         _refuse(session.output)
@@ -77,6 +86,7 @@ def _plain(findings: Findings) -> dict[str, Any]:
     return {
         "fit": findings.fit,
         "level": findings.level,
+        "minimum_level": findings.minimum_level,
         "barriers": [_barrier(barrier) for barrier in findings.barriers],
         "checks": msgspec.to_builtins(findings.checks),
     }
@@ -110,7 +120,11 @@ def _render(findings: Findings) -> RenderableType:
         Text(),
         table("", "NODE", "STATE", "FIX", rows=checks, empty=""),
         Text(),
-        Text.assemble("Sandbox level: ", (findings.level, style)),
+        Text.assemble(
+            "Sandbox level: ",
+            (findings.level, style),
+            (f" (this node asks for {findings.minimum_level} at least)", "dim"),
+        ),
     )
 
 

@@ -68,7 +68,7 @@ def parse_items(lines: Iterable[str], tell: Callable[[str], None]) -> Iterator[d
     """The tail events of a stream of lines; what cannot be shown is told."""
     for event in parse(lines):
         if event.name == "dropped":
-            tell(f"Too many events to show them all; dropped so far: {event.data}")
+            tell(f"Too many events to show them all; dropped so far: {_dropped(event.data)}")
             continue
         try:
             item = json.loads(event.data)
@@ -77,3 +77,11 @@ def parse_items(lines: Iterable[str], tell: Callable[[str], None]) -> Iterator[d
             continue
         if isinstance(item, dict):
             yield item
+
+
+def _dropped(data: str) -> str:
+    """How many events were lost, as the node counts them."""
+    try:
+        return str(json.loads(data)["dropped"])
+    except (ValueError, KeyError, TypeError):
+        return "unknown"

@@ -16,16 +16,27 @@ def items(answer: Any, name: str) -> list[dict[str, Any]]:
 
 
 def walk(
-    client: ControlClient, path: str, name: str, key: str, params: dict[str, str | int], limit: int
+    client: ControlClient,
+    path: str,
+    columns: tuple[str, str],
+    params: dict[str, str | int],
+    *,
+    limit: int,
+    cursor: str = "after",
 ) -> list[dict[str, Any]]:
-    """Read a list page by page, in order of ``key``, until ``limit`` rows or its end."""
+    """Read a list page by page until ``limit`` rows or its end.
+
+    ``columns`` names the member that holds the rows and the column they are in order of, whose last
+    value goes into the query parameter ``cursor`` of the next page.
+    """
+    name, key = columns
     rows: list[dict[str, Any]] = []
     after = ""
     while len(rows) < limit:
         wanted = min(PAGE, limit - len(rows))
         query: dict[str, str | int] = {**params, "limit": wanted}
         if after:
-            query["after"] = after
+            query[cursor] = after
         page = items(client.get(path, query), name)
         # An API that ignores `after` must not make this endless.
         fresh = [row for row in page if str(row.get(key, "")) > after]

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated, Any
+from typing import IO, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -36,7 +36,7 @@ def list_routes(
     """List hostnames, in order."""
     params: dict[str, str | int] = {"prefix": prefix} if prefix else {}
     with session.client() as client:
-        rows = walk(client, "/v1/routes", "routes", "hostname", params, limit)
+        rows = walk(client, "/v1/routes", ("routes", "hostname"), params, limit=limit)
     session.output.result(
         rows,
         lambda: table(
@@ -107,12 +107,8 @@ def import_routes(
         answer = client.send(
             "POST", "/v1/routes/bulk", _chunks(sent), {"content-type": "application/x-ndjson"}
         )
-    stored = next((v for v in _values(answer) if isinstance(v, int)), count or 0)
-    session.output.result(answer, lambda: done(f"Imported {counted(stored, 'hostname')}"))
-
-
-def _values(answer: Any) -> Iterable[Any]:
-    return answer.values() if isinstance(answer, dict) else ()
+    stored = answer.get("routes") if isinstance(answer, dict) else None
+    session.output.result(answer, lambda: done(f"Imported {counted(stored or 0, 'hostname')}"))
 
 
 @contextmanager

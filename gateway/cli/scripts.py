@@ -7,8 +7,8 @@ from typing import Annotated, Any
 import typer
 from rich.console import RenderableType
 
-from gateway.cli.client import segment
-from gateway.cli.listing import items
+from gateway.cli.client import ControlClient, segment
+from gateway.cli.listing import items, walk
 from gateway.cli.output import done, table
 from gateway.cli.session import Session, examples, online
 
@@ -17,34 +17,48 @@ app = typer.Typer(no_args_is_help=True, help="What tenants have deployed.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The script's name.")]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Dispatch namespace.")]
 Account = Annotated[
-    str, typer.Option("--account", help="`platform`, or the tenant whose token is used.")
+    str | None,
+    typer.Option(
+        "--account",
+        help="`platform` or a tenant. Default: whose token it is.",
+        show_default=False,
+    ),
 ]
 
 
 def script_path(account: str, namespace: str, name: str) -> str:
     """The control API's path of a script."""
-    return f"{_scripts_path(account, namespace)}/{segment(name)}"
-
-
-def _scripts_path(account: str, namespace: str) -> str:
     base = f"/client/v4/accounts/{segment(account)}/workers/dispatch/namespaces"
-    return f"{base}/{segment(namespace)}/scripts"
+    return f"{base}/{segment(namespace)}/scripts/{segment(name)}"
+
+
+def find_path(client: ControlClient, account: str | None, namespace: str, name: str) -> str:
+    """The path of a script in the account that was named, or else that the token is for."""
+    if account is None:
+        found = items(client.get("/client/v4/accounts"), "accounts")
+        account = str(found[0].get("id")) if found else "platform"
+    return script_path(account, namespace, name)
 
 
 @app.command("list", epilog=examples("waypost scripts list", "waypost scripts list -n staging"))
 @online
 def list_scripts(
-    session: Session, namespace: Namespace = "production", account: Account = "platform"
+    session: Session,
+    namespace: Namespace = "production",
+    limit: Annotated[int, typer.Option(help="Rows at most.", min=1)] = 1000,
 ) -> None:
-    """List the scripts of a dispatch namespace."""
+    """List the scripts of a dispatch namespace that the token may see."""
+    params: dict[str, str | int] = {"namespace": namespace}
     with session.client() as client:
-        rows = items(client.get(_scripts_path(account, namespace)), "scripts")
+        rows = walk(
+            client, "/v1/scripts", ("scripts", "name"), params, limit=limit, cursor="cursor"
+        )
     session.output.result(
         rows,
         lambda: table(
             "SCRIPT",
-            "TAGS",
-            "HANDLERS",
+            "TENANT",
+            "URL",
             "MODIFIED",
             rows=[_row(row) for row in rows],
             empty="Nothing is deployed here. Start: waypost init hello && waypost deploy hello",
@@ -60,11 +74,11 @@ def show(
     session: Session,
     name: Name,
     namespace: Namespace = "production",
-    account: Account = "platform",
+    account: Account = None,
 ) -> None:
     """Show one script: when it was deployed, its handlers and tags."""
     with session.client() as client:
-        answer = client.get(script_path(account, namespace, name))
+        answer = client.get(find_path(client, account, namespace, name))
     session.output.result(answer, lambda: _details(answer))
 
 
@@ -74,14 +88,14 @@ def delete(
     session: Session,
     name: Name,
     namespace: Namespace = "production",
-    account: Account = "platform",
+    account: Account = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Delete a script and its versions; its hostnames answer 404 from the next request on."""
     if not yes:
         typer.confirm(f"Delete script {name} and all its versions?", abort=True, err=True)
     with session.client() as client:
-        client.delete(script_path(account, namespace, name))
+        client.delete(find_path(client, account, namespace, name))
     session.output.result({"name": name, "removed": True}, lambda: done(f"Deleted script {name}"))
 
 
@@ -94,10 +108,8 @@ def plans(session: Session) -> None:
 
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:
-    name = row.get("id") or row.get("script_name") or row.get("name", "")
-    tags = ", ".join(map(str, row.get("tags") or []))
-    handlers = ", ".join(map(str, row.get("handlers") or []))
-    return name, tags, handlers, _moment(row.get("modified_on"))
+    urls = " ".join(map(str, row.get("urls") or []))
+    return row.get("name"), row.get("tenant"), urls, _moment(row.get("modified_on"))
 
 
 def _moment(value: object) -> str:

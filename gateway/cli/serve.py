@@ -99,7 +99,9 @@ def _run(output: Output, config: Config) -> int:
             f"this host cannot jail untrusted code: {error.barrier}: {error.why}",
             fix=f"{error.fix}. `waypost doctor` shows every barrier",
         ) from error
-    except (SandboxError, ConfigError) as error:
+    except ConfigError as error:
+        raise CliError(str(error)) from error
+    except SandboxError as error:
         raise CliError(str(error), fix="see `waypost doctor`") from error
     except OSError as error:
         raise CliError(

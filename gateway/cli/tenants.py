@@ -32,7 +32,7 @@ def list_tenants(
 ) -> None:
     """List tenants with their plan and status."""
     with session.client() as client:
-        rows = walk(client, "/v1/tenants", "tenants", "slug", {}, limit)
+        rows = walk(client, "/v1/tenants", ("tenants", "slug"), {}, limit=limit)
     session.output.result(
         rows,
         lambda: table(

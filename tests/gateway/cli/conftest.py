@@ -38,6 +38,7 @@ class ScriptedApi:
     """Answers from ``answers`` by "METHOD /path"; anything else gets 404."""
 
     url: str = ""
+    account: str = "platform"
     answers: dict[str, Answer] = field(default_factory=dict)
     seen: list[Seen] = field(default_factory=list)
 
@@ -48,6 +49,8 @@ class ScriptedApi:
     async def handle(self, request: Request) -> Response:
         """Record the request and answer it."""
         body = await request.body()
+        if request.url.path == "/client/v4/accounts":
+            return JSONResponse({"success": True, "result": [{"id": self.account}]})
         path = request.url.path
         headers = dict(request.headers)
         raw_path = request.scope["raw_path"].decode()

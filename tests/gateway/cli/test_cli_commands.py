@@ -94,12 +94,26 @@ def test_init_never_overwrites(waypost: Waypost, tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "hello").iterdir()] == ["mine.txt"]
 
 
+def test_a_tenants_token_deploys_to_its_own_account(
+    waypost: Waypost, api: ScriptedApi, tmp_path: Path
+) -> None:
+    (tmp_path / "hello.py").write_text("")
+    api.account = "acme"
+    warning = {"code": 10000, "message": "the limit was lowered to the plan's"}
+    path = SCRIPT.replace("platform", "acme")
+    api.says(f"PUT {path}", envelope({}) | {"messages": [warning]})
+    result = waypost("deploy", "hello.py", "--api", api.url)
+    assert result.exit_code == 0, result.stderr
+    assert "lowered to the plan's" in result.stderr
+
+
 def test_a_refused_deploy_shows_the_tenants_own_line(
     waypost: Waypost, api: ScriptedApi, tmp_path: Path
 ) -> None:
     (tmp_path / "hello.py").write_text("a = 1\nb = = 2\nc = 3\n")
     message = "SyntaxError: invalid syntax\n  at hello.py:2"
-    error = {"success": False, "errors": [{"code": 10021, "message": message}], "result": None}
+    entry = {"code": 10021, "message": message}
+    error = {"success": False, "errors": [entry], "result": None}
     api.says(f"PUT {SCRIPT}", error, 400)
     result = waypost("deploy", "hello.py", "--api", api.url)
     assert result.exit_code == 1
@@ -147,6 +161,16 @@ def test_without_a_node_the_error_says_how_to_start_one(waypost: Waypost) -> Non
 
 def test_a_missing_token_leads_to_login(waypost: Waypost, api: ScriptedApi) -> None:
     api.says("GET /v1/plans", {"error": {"code": "unauthorised", "message": "no token"}}, 401)
+    api.says(
+        f"GET {SCRIPT}",
+        {
+            "success": False,
+            "errors": [{"code": 7, "message": "m", "error_chain": [{"message": "f"}]}],
+        },
+        404,
+    )
+    shown = json.loads(waypost("scripts", "show", "hello", "--json", "--api", api.url).stderr)
+    assert shown == {"error": {"message": "m", "fix": "f", "code": "7"}}
     result = waypost("plans", "--api", api.url)
     assert result.exit_code == 1
     assert "no token" in result.stderr
@@ -228,7 +252,7 @@ def test_lists_are_read_page_by_page(
 def test_import_streams_json_lines_from_either_format(
     waypost: Waypost, api: ScriptedApi, tmp_path: Path
 ) -> None:
-    api.says("POST /v1/routes/bulk", {"stored": 2})
+    api.says("POST /v1/routes/bulk", {"routes": 2, "tenants_created": 0})
     (tmp_path / "a.csv").write_text("hostname,script\na.example.com,acme\nb.example.com, acme\n\n")
     result = waypost("routes", "import", "a.csv", "--api", api.url)
     assert result.exit_code == 0, result.stderr
@@ -263,13 +287,8 @@ def test_tokens_are_shown_once_on_standard_output(waypost: Waypost, api: Scripte
 
 
 def test_scripts_and_plans(waypost: Waypost, api: ScriptedApi) -> None:
-    row = {
-        "id": "hello",
-        "tags": ["a"],
-        "handlers": ["fetch"],
-        "modified_on": "2026-11-20T10:00:00Z",
-    }
-    api.says(f"GET {SCRIPT.removesuffix('/hello')}", envelope([row]))
+    row = {"name": "hello", "tenant": "t", "modified_on": "2026-11-20T10:00:00.000000Z"}
+    api.says("GET /v1/scripts", {"scripts": [row | {"urls": ["http://hello.localhost"]}]})
     api.says(f"GET {SCRIPT}", envelope({"dispatch_namespace": "production", "script": row}))
     api.says(f"DELETE {SCRIPT}", envelope(None))
     api.says("GET /v1/plans", {"plans": {"free": {"cpu_ms": 10}, "pro": {"cpu_ms": 20}}})

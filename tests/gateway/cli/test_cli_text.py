@@ -108,7 +108,15 @@ def test_server_sent_events_are_split() -> None:
 
 def test_dropped_and_broken_events_are_told_not_hidden() -> None:
     told: list[str] = []
-    lines = ["event: dropped", "data: 3", "", "data: {", "", 'data: {"outcome": "ok"}', ""]
+    lines = [
+        "event: dropped",
+        'data: {"dropped": 3}',
+        "",
+        "data: {",
+        "",
+        'data: {"outcome": "ok"}',
+        "",
+    ]
     assert list(parse_items(lines, told.append)) == [{"outcome": "ok"}]
     assert "3" in told[0]
     assert "not JSON" in told[1]
