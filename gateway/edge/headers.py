@@ -6,6 +6,7 @@ Hop-by-hop fields are those of RFC 9110 §7.6.1; field syntax is RFC 9110 §5.
 from __future__ import annotations
 
 import re
+from enum import Enum
 from functools import lru_cache
 from typing import Final
 
@@ -56,6 +57,28 @@ _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _DECIMAL: Final = re.compile(rb"[0-9]{1,18}")
 
 
+class _Kind(Enum):
+    KEEP = 0
+    DROP = 1
+    HOST = 2
+    CONNECTION = 3
+
+
+# What was decided for a name, so that the common ones cost one look-up; bounded, for clients may
+# invent names.
+_KINDS: dict[bytes, _Kind] = {b"host": _Kind.HOST, b"connection": _Kind.CONNECTION}
+_MAX_KINDS: Final = 2048
+_PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close"})
+
+
+def _kind(name: bytes) -> _Kind:
+    dropped = name in _NOT_FOR_TENANTS or b"_" in name or name.startswith(PLATFORM_PREFIX)
+    kind = _Kind.DROP if dropped else _Kind.KEEP
+    if len(_KINDS) < _MAX_KINDS and len(name) <= 64:
+        _KINDS[name] = kind
+    return kind
+
+
 def clean_request_headers(raw: HeaderList) -> HeaderList:
     """What a tenant may see of a client's header fields. Names must be lower case already.
 
@@ -73,14 +96,16 @@ def clean_request_headers(raw: HeaderList) -> HeaderList:
     for field in raw:
         name, value = field
         size += len(name) + len(value)
-        if name in _NOT_FOR_TENANTS:
-            if name == b"connection":
-                connection += b"," + value
-        elif name == b"host":
+        kind = _KINDS.get(name)
+        if kind is None:
+            kind = _kind(name)
+        if kind is _Kind.KEEP:
+            kept.append(field)
+        elif kind is _Kind.HOST:
             hosts += 1
             kept.append(field)
-        elif b"_" not in name and name[:8] != PLATFORM_PREFIX:
-            kept.append(field)
+        elif kind is _Kind.CONNECTION and value not in _PLAIN_CONNECTION:
+            connection += b"," + value
     if size > MAX_HEADER_BYTES:
         raise HeadersTooLarge(
             f"The request headers are {size} bytes; {MAX_HEADER_BYTES} may be sent."

@@ -1,0 +1,1 @@
+"""What the operator and the tenants see of what happened: metrics, tail, access log, log."""

@@ -1,0 +1,180 @@
+"""Live tails: what happens now, for whoever listens now. Nothing is kept for later.
+
+A slow listener loses the oldest items and is told how many; it can never slow a request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from types import TracebackType
+from typing import Final, NamedTuple, Self
+
+from gateway.errors import WaypostError
+from gateway.model.invocation import Invocation
+from gateway.observer import Observer
+from gateway.telemetry.trace import trace_item
+
+MAX_QUEUED: Final = 1000
+"""Items that wait for one listener."""
+MAX_QUEUED_BYTES: Final = 8 << 20
+"""Bytes that wait for one listener."""
+MAX_PER_TOPIC: Final = 10
+"""Listeners to the same script, tenant or namespace."""
+MAX_SUBSCRIPTIONS: Final = 1000
+"""Listeners of this node."""
+
+
+class TailFull(WaypostError):
+    """Too many listen already; close another tail first."""
+
+
+class _Topic(NamedTuple):
+    """What a subscription wants; None is any."""
+
+    namespace: str | None
+    script: str | None
+    tenant: str | None
+
+
+class TailSubscription:
+    """One listener: ``async with`` registers it, ``async for`` gives JSON documents."""
+
+    def __init__(self, hub: TailHub, topic: _Topic) -> None:
+        self._hub = hub
+        self._topic = topic
+        self._queue: deque[bytes] = deque()
+        self._bytes = 0
+        self._wake = asyncio.Event()
+        self._ended = False
+        self.dropped = 0
+        """Items lost because this listener was too slow."""
+
+    async def __aenter__(self) -> Self:
+        self._hub._add(self._topic, self)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._hub._remove(self._topic, self)
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self._queue:
+            if self._ended:
+                raise StopAsyncIteration
+            self._wake.clear()
+            await self._wake.wait()
+        item = self._queue.popleft()
+        self._bytes -= len(item)
+        return item
+
+    def put(self, item: bytes) -> None:
+        """Queue an item, in place of the oldest when there is no room."""
+        self._queue.append(item)
+        self._bytes += len(item)
+        while len(self._queue) > MAX_QUEUED or self._bytes > MAX_QUEUED_BYTES:
+            self._bytes -= len(self._queue.popleft())
+            self.dropped += 1
+        self._wake.set()
+
+    def end(self) -> None:
+        """No more items will come; those queued can still be read."""
+        self._ended = True
+        self._wake.set()
+
+
+class TailHub(Observer):
+    """Passes each invocation to those who listen to its script, tenant or namespace."""
+
+    def __init__(self) -> None:
+        self._topics: dict[_Topic, list[TailSubscription]] = {}
+        self._shapes: list[tuple[bool, bool, bool]] = []
+        self._count = 0
+        self._closed = False
+
+    def subscribe(
+        self,
+        *,
+        script: str | None = None,
+        tenant: str | None = None,
+        namespace: str | None = None,
+    ) -> TailSubscription:
+        """Listen to what matches all that is given; nothing given: to everything.
+
+        Raises TailFull at once when there is no room; entering the subscription may still raise it.
+        """
+        topic = _Topic(namespace, script, tenant)
+        self._check_room(topic)
+        return TailSubscription(self, topic)
+
+    def invocation(self, invocation: Invocation) -> None:
+        """Write it as a TraceItem when somebody listens, once for all of them."""
+        if not self._shapes:
+            return
+        route = invocation.route
+        namespace, name = route.key if route else (None, None)
+        tenant = route.tenant if route else None
+        item = b""
+        for by_namespace, by_script, by_tenant in self._shapes:
+            topic = _Topic(
+                namespace if by_namespace else None,
+                name if by_script else None,
+                tenant if by_tenant else None,
+            )
+            if route is None and (by_namespace or by_script or by_tenant):
+                continue
+            for listener in self._topics.get(topic, ()):
+                item = item or trace_item(invocation)
+                listener.put(item)
+
+    def close(self) -> None:
+        """End every subscription, so that streams to clients can finish."""
+        self._closed = True
+        for listeners in list(self._topics.values()):
+            for listener in listeners:
+                listener.end()
+
+    @property
+    def listeners(self) -> int:
+        """How many listen."""
+        return self._count
+
+    def _check_room(self, topic: _Topic) -> None:
+        if len(self._topics.get(topic, ())) >= MAX_PER_TOPIC:
+            raise TailFull(f"{MAX_PER_TOPIC} tails of this are open already; close one of them")
+        if self._count >= MAX_SUBSCRIPTIONS:
+            raise TailFull(f"{MAX_SUBSCRIPTIONS} tails are open on this node; try again later")
+
+    def _add(self, topic: _Topic, listener: TailSubscription) -> None:
+        self._check_room(topic)
+        self._topics.setdefault(topic, []).append(listener)
+        self._count += 1
+        self._update_shapes()
+        if self._closed:
+            listener.end()
+
+    def _remove(self, topic: _Topic, listener: TailSubscription) -> None:
+        listeners = self._topics.get(topic, [])
+        if listener not in listeners:
+            return
+        listeners.remove(listener)
+        self._count -= 1
+        if not listeners:
+            del self._topics[topic]
+        self._update_shapes()
+
+    def _update_shapes(self) -> None:
+        """Which fields topics are made of: one look-up for each shape finds every listener."""
+        self._shapes = sorted(
+            {
+                (topic.namespace is not None, topic.script is not None, topic.tenant is not None)
+                for topic in self._topics
+            }
+        )
