@@ -1,0 +1,140 @@
+"""Cloudflare-style Workers: ``class Default(WorkerEntrypoint)`` and ``on_fetch``."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from types import ModuleType
+from typing import Any
+
+from sandbox.runtime.adapter import fitting, is_async_callable
+from sandbox.runtime.context import Context, Invocation
+from sandbox.runtime.env import env
+from sandbox.runtime.workers.request import Request
+from sandbox.runtime.workers.response import Response
+
+_EVENTS = ("scheduled", "queue", "tail", "trace", "alarm")
+_Call = Callable[[Request, Invocation], Any]
+
+
+class WorkerAdapter:
+    """Calls the tenant's fetch handler with a Request and sends the Response it returns."""
+
+    kind = "worker"
+
+    def __init__(self, call: _Call, *, concurrent: bool, handlers: list[str]) -> None:
+        self.concurrent = concurrent
+        self.handlers = handlers
+        self._call = call
+
+    @classmethod
+    def for_class(cls, entrypoint: type) -> WorkerAdapter:
+        """Serve with a class: one instance of it for each request."""
+        takes = fitting(entrypoint, 2) if _has_init(entrypoint) else 0
+        fetch = find_method(entrypoint, "fetch")
+        extra = fitting(fetch, 4) - 2 if not isinstance(fetch, staticmethod) else 0
+
+        def call(request: Request, invocation: Invocation) -> Any:
+            context = Context(invocation)
+            instance = entrypoint(*(context, env)[:takes])
+            return instance.fetch(request, *(env, context)[: max(extra, 0)])
+
+        handlers = ["fetch", *(name for name in _EVENTS if hasattr(entrypoint, name))]
+        return cls(call, concurrent=is_async(fetch), handlers=handlers)
+
+    @classmethod
+    def for_function(cls, function: Callable[..., Any], module: ModuleType) -> WorkerAdapter:
+        """Serve with ``on_fetch(request[, env[, ctx]])``."""
+        takes = fitting(function, 3)
+
+        def call(request: Request, invocation: Invocation) -> Any:
+            if takes == 1:
+                return function(request)
+            return function(*(request, env, Context(invocation))[:takes])
+
+        handlers = ["fetch", *(name for name in _EVENTS if hasattr(module, f"on_{name}"))]
+        return cls(call, concurrent=is_async(function), handlers=handlers)
+
+    async def startup(self) -> None:
+        """Nothing runs before the first request."""
+
+    async def shutdown(self) -> None:
+        """Nothing runs after the last request."""
+
+    async def handle(self, invocation: Invocation) -> None:
+        """Call the handler and send what it returns."""
+        result = self._call(Request.of(invocation), invocation)
+        if inspect.isawaitable(result):
+            result = await result
+        response = as_response(result)
+        if not send_whole(invocation, response):
+            await _stream(invocation, response)
+
+    def handle_blocking(self, invocation: Invocation) -> None:
+        """Call the synchronous handler and send what it returns."""
+        result = self._call(Request.of(invocation), invocation)
+        if inspect.isawaitable(result):
+            result = invocation.server.run_until(_awaited(result))
+        response = as_response(result)
+        if not send_whole(invocation, response):
+            invocation.server.run_until(_stream(invocation, response))
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def _has_init(entrypoint: type) -> bool:
+    return inspect.getattr_static(entrypoint, "__init__") is not object.__dict__["__init__"]
+
+
+def find_method(entrypoint: type, name: str) -> Any:
+    """Find a method as it was defined, unbound."""
+    return inspect.getattr_static(entrypoint, name)
+
+
+def is_async(function: Any) -> bool:
+    """Whether calling a handler gives something to await."""
+    function = inspect.unwrap(getattr(function, "__func__", function))
+    return is_async_callable(function)
+
+
+def as_response(result: Any) -> Response:
+    """Make a Response of what a handler returned. Raises TypeError when it is none."""
+    if isinstance(result, Response):
+        return result
+    if isinstance(result, str | bytes):
+        return Response(result)
+    hint = " Did it forget to return?" if result is None else ""
+    if isinstance(result, dict | list):
+        hint = " Use Response.json(...)."
+    raise TypeError(
+        f"the fetch handler returned {type(result).__name__}, expected a Response, str or bytes."
+        + hint
+    )
+
+
+def send_whole(invocation: Invocation, response: Response) -> bool:
+    """Queue a response that fits into one write; False when it has to be streamed."""
+    body = response.take_whole()
+    if body is None or not invocation.response.fits(len(body)):
+        return False
+    head = invocation.head_frame(response.status, response.encoded_headers())
+    invocation.outbox = head + invocation.response.frame(body)
+    return True
+
+
+async def _stream(invocation: Invocation, response: Response) -> None:
+    out = invocation.response
+    body = response.take_whole()
+    head = invocation.head_frame(response.status, response.encoded_headers())
+    invocation.server.channel.send(head)
+    if body is not None:
+        await out.write(body, end=True)
+        return
+    async for chunk in response.take_chunks():
+        if out.closed:
+            raise asyncio.CancelledError
+        await out.write(chunk)
+    await out.write(b"", end=True)

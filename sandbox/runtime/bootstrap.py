@@ -1,0 +1,127 @@
+"""The life of an instance: HELLO, the script's code, READY or FAILED, then serving until DRAIN."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import traceback
+from typing import NoReturn
+
+from sandbox.errors import ProtocolError
+from sandbox.protocol import (
+    END,
+    VERSION,
+    Failed,
+    FrameType,
+    Hello,
+    Init,
+    Ready,
+    decode_struct,
+    encode_struct,
+)
+from sandbox.runtime import aliases, console, loader
+from sandbox.runtime.adapter import Adapter
+from sandbox.runtime.channel import Channel
+from sandbox.runtime.env import env
+from sandbox.runtime.limits import CpuLimit
+from sandbox.runtime.loop import Server
+from sandbox.runtime.trace import CpuLimitExceeded, Tracer, clean
+
+EXIT_BROKEN = 70
+"""Exit status when the runtime itself failed; sysexits.h calls it EX_SOFTWARE."""
+
+
+def main(wire_fd: int, app_dir: str = "/app", scratch_dir: str = "/tmp") -> NoReturn:  # noqa: S108
+    """Run an instance on a connected socket; never returns."""
+    status = EXIT_BROKEN
+    try:
+        _live(wire_fd, app_dir, scratch_dir)
+        status = 0
+    except BaseException:
+        os.write(2, traceback.format_exc().encode("utf-8", "replace"))
+    finally:
+        os._exit(status)
+
+
+def _live(wire_fd: int, app_dir: str, scratch_dir: str) -> None:
+    # Until there is something to limit, the signal must not end the process.
+    signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+    wire = socket.socket(fileno=wire_fd)
+    wire.setblocking(True)
+    channel = Channel(wire)
+    channel.send(encode_struct(FrameType.HELLO, 0, Hello(VERSION)))
+    aliases.register()
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    tracer = Tracer(app_dir)
+    limit = CpuLimit(tracer.app_prefix)
+    received = _receive(channel)
+    if received is None:
+        return
+    init, content = received
+    server = Server(channel, loop, tracer, init.log_bytes)
+    limit.server = server
+    limit.install()
+    console.install(server.recorder)
+    env.__dict__.update(init.env)
+    loader.write_modules(app_dir, init.modules, content)
+    del content, received
+    os.chdir(scratch_dir)
+    loader.prepare_path(app_dir, init.main)
+    loaded = _load(server, limit, tracer, init, app_dir)
+    if isinstance(loaded, Failed):
+        channel.send(encode_struct(FrameType.FAILED, 0, loaded))
+        return
+    ready = Ready(loaded.kind, loaded.concurrent, loaded.handlers)
+    channel.send(encode_struct(FrameType.READY, 0, ready))
+    server.serve(loaded)
+
+
+def _receive(channel: Channel) -> tuple[Init, bytes] | None:
+    """Wait for the script; None when the gateway wants the instance to end instead."""
+    frame = channel.next_frame()
+    if frame.type == FrameType.DRAIN:
+        return None
+    if frame.type != FrameType.INIT:
+        raise ProtocolError(f"frame type {frame.type} before INIT")
+    init = decode_struct(Init, frame.payload)
+    chunks: list[bytes] = []
+    while not frame.flags & END:
+        frame = channel.next_frame()
+        if frame.type != FrameType.BODY or frame.stream:
+            raise ProtocolError(f"frame type {frame.type} within the modules")
+        chunks.append(frame.payload)
+    return init, b"".join(chunks)
+
+
+def _load(
+    server: Server, limit: CpuLimit, tracer: Tracer, init: Init, app_dir: str
+) -> Adapter | Failed:
+    limit.loading = True
+    try:
+        module = loader.load_main(app_dir, init.main)
+        adapter = loader.find_adapter(module, init.entrypoint)
+        server.run_until(adapter.startup())
+    except BaseException as error:
+        limit.loading = False
+        return _failed(error, limit, tracer)
+    limit.loading = False
+    if limit.tripped_while_loading:
+        return _failed(CpuLimitExceeded(), limit, tracer)
+    return adapter
+
+
+def _failed(error: BaseException, limit: CpuLimit, tracer: Tracer) -> Failed:
+    reason = "code"
+    if limit.tripped_while_loading or isinstance(error, CpuLimitExceeded):
+        reason = "cpu"
+    elif isinstance(error, MemoryError):
+        reason = "memory"
+    elif isinstance(error, loader.EntrypointError):
+        reason = "entrypoint"
+    record = tracer.record(error)
+    file, line = tracer.location(error)
+    file = None if file is None else clean(file, 1024)
+    return Failed(reason, record.name, record.message, record.stack, file, line)

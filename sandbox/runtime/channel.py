@@ -1,0 +1,245 @@
+"""The instance's end of the wire: reading frames without or with waiting, and body flow control.
+
+The gateway at the other end is trusted; tenant code shares this process, so nothing kept here is a
+secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from sandbox.protocol import (
+    CHUNK,
+    END,
+    FROM_GATEWAY,
+    WINDOW,
+    Decoder,
+    Frame,
+    FrameType,
+    encode,
+    encode_credit,
+)
+
+_RECEIVE_BYTES = 256 * 1024
+_CREDIT_STEP = WINDOW // 4
+
+
+def _leave() -> None:
+    os._exit(0)
+
+
+class Channel:
+    """Frames over one Unix stream socket, shared by the main thread and tenant threads that log."""
+
+    def __init__(self, wire: socket.socket, on_lost: Callable[[], None] = _leave) -> None:
+        self.wire = wire
+        self.on_frame: Callable[[Frame], None] | None = None
+        self._decoder = Decoder(FROM_GATEWAY)
+        self._pending: deque[Frame] = deque()
+        self._lock = threading.Lock()
+        self._on_lost = on_lost
+
+    @property
+    def sending(self) -> bool:
+        """A frame may be half written: nothing may be raised now."""
+        return self._lock.locked()
+
+    def send(self, data: bytes) -> None:
+        """Write whole frames; waits for the gateway when the socket is full."""
+        try:
+            with self._lock:
+                self.wire.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            self._on_lost()
+
+    def poll(self) -> None:
+        """Dispatch every frame that has arrived, without waiting."""
+        try:
+            data = self.wire.recv(_RECEIVE_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except ConnectionResetError:
+            data = b""
+        if not data:
+            self._on_lost()
+            return
+        self._pending.extend(self._decoder.feed(data))
+        self.dispatch_pending()
+
+    def dispatch_pending(self) -> None:
+        """Dispatch frames read while something else was waited for."""
+        pending, on_frame = self._pending, self.on_frame
+        while pending and on_frame is not None:
+            on_frame(pending.popleft())
+
+    def next_frame(self) -> Frame:
+        """Wait, blocking the thread, for the next frame."""
+        while not self._pending:
+            try:
+                data = self.wire.recv(_RECEIVE_BYTES)
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                self._on_lost()
+                raise ConnectionResetError("the gateway closed the wire")
+            self._pending.extend(self._decoder.feed(data))
+        return self._pending.popleft()
+
+    def pump(self, until: Callable[[], bool]) -> None:
+        """Dispatch frames, blocking the thread, until the predicate holds."""
+        while not until():
+            frame = self.next_frame()
+            if self.on_frame is not None:
+                self.on_frame(frame)
+
+
+class IncomingBody:
+    """Body bytes the gateway sends on one stream; credit goes back as they are consumed."""
+
+    __slots__ = ("_channel", "_chunks", "_error", "_stream", "_unacknowledged", "_waiter", "ended")
+
+    def __init__(self, channel: Channel, stream: int, *, ended: bool) -> None:
+        self.ended = ended
+        self._channel = channel
+        self._stream = stream
+        self._chunks: deque[bytes] = deque()
+        self._error: BaseException | None = None
+        self._unacknowledged = 0
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Everything was received and consumed."""
+        return self.ended and not self._chunks
+
+    @property
+    def _ready(self) -> bool:
+        return self.ended or bool(self._chunks) or self._error is not None
+
+    def feed(self, data: bytes, *, ended: bool) -> None:
+        """Take one BODY frame."""
+        if data:
+            self._chunks.append(data)
+        self.ended = self.ended or ended
+        self._wake()
+
+    def fail(self, error: BaseException) -> None:
+        """Let the reader raise ``error`` once it has consumed what came before."""
+        if not self.ended and self._error is None:
+            self._error = error
+            self._wake()
+
+    async def read_chunk(self) -> bytes:
+        """Return the next chunk, ``b""`` at the end."""
+        while not self._ready:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        return self._take()
+
+    def read_chunk_blocking(self) -> bytes:
+        """Return the next chunk, ``b""`` at the end, blocking the thread."""
+        if not self._ready:
+            self._channel.pump(lambda: self._ready)
+        return self._take()
+
+    def _take(self) -> bytes:
+        if not self._chunks:
+            if self._error is not None:
+                raise self._error
+            return b""
+        chunk = self._chunks.popleft()
+        if not self.ended:
+            self._unacknowledged += len(chunk)
+            if self._unacknowledged >= _CREDIT_STEP:
+                self._channel.send(encode_credit(self._stream, self._unacknowledged))
+                self._unacknowledged = 0
+        return chunk
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class OutgoingBody:
+    """Body bytes the instance sends on one stream, never more than the gateway gave credit for."""
+
+    __slots__ = ("_channel", "_credit", "_stream", "_waiter", "closed", "ended")
+
+    def __init__(self, channel: Channel, stream: int) -> None:
+        self.ended = False
+        self.closed = False
+        """Nobody reads any more: what is written is dropped."""
+        self._channel = channel
+        self._credit = WINDOW
+        self._stream = stream
+        self._waiter: asyncio.Future[None] | None = None
+
+    def fits(self, length: int) -> bool:
+        """Whether so many bytes may go out at once, in one frame."""
+        return length <= CHUNK and length <= self._credit
+
+    def frame(self, data: bytes) -> bytes:
+        """Build the frame that is the whole rest of this body; the caller sends it."""
+        self._credit -= len(data)
+        self.ended = True
+        return encode(FrameType.BODY, self._stream, data, END)
+
+    def grant(self, amount: int) -> None:
+        """Take credit from the gateway."""
+        self._credit += amount
+        self._wake()
+
+    def close(self) -> None:
+        """Stop sending: the reader is gone."""
+        self.closed = True
+        self._wake()
+
+    async def write(self, data: bytes, *, end: bool = False) -> None:
+        """Send bytes, waiting for credit."""
+        offset = self._push(data, 0, end=end)
+        while offset < len(data) and not self.closed:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+            offset = self._push(data, offset, end=end)
+
+    def write_blocking(self, data: bytes, *, end: bool = False) -> None:
+        """Send bytes, blocking the thread until there is credit."""
+        offset = self._push(data, 0, end=end)
+        while offset < len(data) and not self.closed:
+            self._channel.pump(lambda: self._credit > 0 or self.closed)
+            offset = self._push(data, offset, end=end)
+
+    def _push(self, data: bytes, offset: int, *, end: bool) -> int:
+        """Send what the credit allows from ``offset`` on; return where it stopped."""
+        if self.closed or self.ended:
+            return len(data)
+        frames: list[bytes] = []
+        total = len(data)
+        while offset < total and self._credit > 0:
+            size = min(CHUNK, self._credit, total - offset)
+            self._credit -= size
+            self.ended = end and offset + size == total
+            piece = data if size == total else data[offset : offset + size]
+            frames.append(encode(FrameType.BODY, self._stream, piece, END if self.ended else 0))
+            offset += size
+        if end and total == 0:
+            self.ended = True
+            frames.append(encode(FrameType.BODY, self._stream, b"", END))
+        if frames:
+            self._channel.send(b"".join(frames))
+        return offset
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

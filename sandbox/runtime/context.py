@@ -1,0 +1,175 @@
+"""One invocation as the runtime sees it, and which one the running code belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Awaitable, Coroutine
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from sandbox.protocol import FrameType, RequestHead, ResponseHead, encode, encode_struct
+from sandbox.runtime.channel import IncomingBody, OutgoingBody
+from sandbox.runtime.trace import CpuLimitExceeded
+
+if TYPE_CHECKING:
+    from sandbox.runtime.loop import Server
+
+current: ContextVar[Invocation] = ContextVar("invocation")
+"""The invocation the running code belongs to; unset at the top level of a script."""
+
+
+class Invocation:
+    """From REQUEST to DONE."""
+
+    __slots__ = (
+        "body",
+        "cancelled",
+        "cpu_reported",
+        "disconnect",
+        "failed",
+        "finished",
+        "handled",
+        "head",
+        "head_sent",
+        "log_left",
+        "outbox",
+        "partial_lines",
+        "response",
+        "server",
+        "stream",
+        "task",
+        "tripped",
+        "waiting",
+    )
+
+    def __init__(self, server: Server, stream: int, head: RequestHead, *, ended: bool) -> None:
+        self.server = server
+        self.stream = stream
+        self.head = head
+        self.body = IncomingBody(server.channel, stream, ended=ended)
+        self.response = OutgoingBody(server.channel, stream)
+        self.head_sent = False
+        self.outbox = b""
+        """A whole small response, kept back so that it leaves in one write with DONE."""
+        self.task: asyncio.Task[None] | None = None
+        self.waiting: list[asyncio.Task[Any]] = []
+        self.cancelled = False
+        self.failed = False
+        """An exception took the place of the response."""
+        self.cpu_reported = False
+        self.tripped = False
+        """The gateway said that the CPU time is used up."""
+        self.handled = False
+        """The handler is over; only what waitUntil was given still runs."""
+        self.finished = False
+        self.disconnect: asyncio.Future[None] | None = None
+        self.log_left = server.log_bytes
+        self.partial_lines: dict[str, str] | None = None
+
+    def head_frame(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """Build the RESPONSE frame; the caller sends it. Raises when the CPU time is used up."""
+        if self.tripped:
+            raise CpuLimitExceeded
+        self.head_sent = True
+        return encode_struct(FrameType.RESPONSE, self.stream, ResponseHead(status, headers))
+
+    def flush(self) -> None:
+        """Send a response that was kept back."""
+        if self.outbox:
+            outbox, self.outbox = self.outbox, b""
+            self.server.channel.send(outbox)
+
+    def finish(self) -> None:
+        """Send DONE, with the response that was kept back."""
+        self.finished = True
+        outbox, self.outbox = self.outbox, b""
+        self.server.channel.send(outbox + encode(FrameType.DONE, self.stream))
+
+    def cancel(self, error: BaseException) -> None:
+        """Note that nobody waits for the response any more."""
+        self.cancelled = True
+        self.body.fail(error)
+        self.response.close()
+        if self.disconnect is not None and not self.disconnect.done():
+            self.disconnect.set_result(None)
+
+    async def disconnected(self) -> None:
+        """Return when the client has gone away."""
+        if self.cancelled:
+            return
+        if self.disconnect is None:
+            self.disconnect = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self.disconnect)
+
+    def wait_until(self, awaitable: Awaitable[Any]) -> None:
+        """Keep the invocation alive until ``awaitable`` is done."""
+        if not inspect.isawaitable(awaitable):
+            raise TypeError(f"waitUntil() takes an awaitable, not {type(awaitable).__name__}")
+        if self.finished:
+            raise RuntimeError("waitUntil() was called after its invocation had ended")
+        if threading.current_thread() is threading.main_thread():
+            self._add(awaitable)
+        else:
+            self.server.loop.call_soon_threadsafe(self._add, awaitable)
+
+    def _add(self, awaitable: Awaitable[Any]) -> None:
+        self.waiting.append(self.server.loop.create_task(_as_coroutine(awaitable)))
+
+
+async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable
+
+
+def current_or_none() -> Invocation | None:
+    """The invocation the running code belongs to, None outside of any."""
+    return current.get(None)
+
+
+def require_current(what: str) -> Invocation:
+    """The invocation the running code belongs to. Raises RuntimeError outside of one."""
+    invocation = current.get(None)
+    if invocation is None:
+        raise RuntimeError(
+            f"Disallowed operation called within global scope: {what} needs a request. "
+            "Call it inside a handler."
+        )
+    if invocation.finished:
+        raise RuntimeError(f"{what} was called after its invocation had ended. Use waitUntil().")
+    return invocation
+
+
+class Context:
+    """What a handler receives as ``ctx``."""
+
+    def __init__(self, invocation: Invocation) -> None:
+        self._invocation = invocation
+
+    def wait_until(self, awaitable: Awaitable[Any]) -> None:
+        """Keep the invocation alive until ``awaitable`` is done; the response is not delayed."""
+        self._invocation.wait_until(awaitable)
+
+    waitUntil = wait_until  # noqa: N815 - Cloudflare's spelling
+
+
+def wait_until(awaitable: Awaitable[Any]) -> None:
+    """Keep the current invocation alive until ``awaitable`` is done."""
+    require_current("waitUntil()").wait_until(awaitable)
+
+
+def run_sync(awaitable: Awaitable[Any]) -> Any:
+    """Wait for ``awaitable`` from synchronous code and return its result.
+
+    Works in synchronous handlers, WSGI apps and threads. Raises RuntimeError in code that runs on
+    the event loop: ``await`` there.
+    """
+    server = require_current("run_sync()").server
+    if threading.current_thread() is not threading.main_thread():
+        coroutine: Coroutine[Any, Any, Any] = _as_coroutine(awaitable)
+        return asyncio.run_coroutine_threadsafe(coroutine, server.loop).result()
+    if server.loop.is_running():
+        if inspect.iscoroutine(awaitable):
+            awaitable.close()
+        raise RuntimeError("run_sync() cannot wait on the event loop's own thread: use await")
+    return server.run_until(_as_coroutine(awaitable))

@@ -1,0 +1,136 @@
+"""From the modules of a bundle to the object that serves requests."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+from sandbox.errors import ProtocolError
+from sandbox.runtime.adapter import Adapter, is_async_callable
+from sandbox.runtime.adapter_asgi import AsgiAdapter
+from sandbox.runtime.adapter_worker import WorkerAdapter
+from sandbox.runtime.adapter_wsgi import WsgiAdapter
+
+_ALIASES = ("asgi", "js")
+"""Names of ours that a bundle may well use for a module of its own."""
+
+
+class EntrypointError(Exception):
+    """The main module has nothing that can serve a request."""
+
+
+def write_modules(app_dir: str, modules: Iterable[tuple[str, int]], content: bytes) -> None:
+    """Write a bundle's modules as files. Raises ProtocolError on a name that would leave it."""
+    root = os.path.realpath(app_dir)
+    view, offset = memoryview(content), 0
+    for name, size in modules:
+        path = os.path.join(root, *_checked_parts(name))
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(view[offset : offset + size])
+        offset += size
+    if offset != len(content):
+        raise ProtocolError(f"modules of {offset} bytes announced, {len(content)} received")
+
+
+def _checked_parts(name: str) -> list[str]:
+    parts = name.split("/")
+    if "\0" in name or any(part in ("", ".", "..") for part in parts):
+        raise ProtocolError(f"module name {name!r} is not a plain relative path")
+    return parts
+
+
+def prepare_path(app_dir: str, main: str) -> None:
+    """Put the bundle first on the import path, and the main module's own directory after it."""
+    root = os.path.realpath(app_dir)
+    entries = [root, os.path.join(root, "python_modules")]
+    folder = os.path.dirname(os.path.join(root, main))
+    if folder not in entries:
+        entries.append(folder)
+    sys.path[:0] = entries
+    sys.dont_write_bytecode = True
+    importlib.invalidate_caches()
+    for alias in _ALIASES:
+        if os.path.exists(os.path.join(root, f"{alias}.py")):
+            sys.modules.pop(alias, None)
+
+
+def load_main(app_dir: str, main: str) -> ModuleType:
+    """Import the main module under its import name, whatever was imported under it before."""
+    path = os.path.join(os.path.realpath(app_dir), *_checked_parts(main))
+    name = main.removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None or not os.path.exists(path):
+        raise EntrypointError(f"the main module {main!r} is not a Python module of the bundle")
+    parent = name.rpartition(".")[0]
+    if parent:
+        importlib.import_module(parent)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def find_adapter(module: ModuleType, entrypoint: str | None) -> Adapter:
+    """Find what serves requests: the named entrypoint, or the usual names in their order.
+
+    Raises EntrypointError when there is none.
+    """
+    if entrypoint is not None:
+        target = getattr(module, entrypoint, None)
+        if target is None:
+            raise EntrypointError(f"{module.__name__} has no {entrypoint!r}")
+        return _adapt(entrypoint, target, module)
+    for name in ("Default", "on_fetch", "app", "application"):
+        target = getattr(module, name, None)
+        if target is not None and callable(target):
+            return _adapt(name, target, module)
+    raise EntrypointError(
+        f"{module.__name__} has no entrypoint: define class Default(WorkerEntrypoint), "
+        "on_fetch(request, env, ctx), or an ASGI or WSGI callable named app or application"
+    )
+
+
+def _adapt(name: str, target: Any, module: ModuleType) -> Adapter:
+    if isinstance(target, type):
+        if not callable(getattr(target, "fetch", None)):
+            raise EntrypointError(f"class {name} has no method fetch(self, request)")
+        return WorkerAdapter.for_class(target)
+    if not callable(target):
+        raise EntrypointError(f"{name} is a {type(target).__name__}, which cannot be called")
+    if name == "on_fetch":
+        return WorkerAdapter.for_function(target, module)
+    if is_asgi(target):
+        return AsgiAdapter(target)
+    if is_wsgi(target) or name in ("app", "application"):
+        return WsgiAdapter(target)
+    return WorkerAdapter.for_function(target, module)
+
+
+def is_asgi(target: Callable[..., Any]) -> bool:
+    """Whether a callable is an ASGI 3 application."""
+    names = _parameters(target)
+    if names[:3] == ["scope", "receive", "send"]:
+        return True
+    return is_async_callable(target) and len(names) == 3 and names[0] != "request"
+
+
+def is_wsgi(target: Callable[..., Any]) -> bool:
+    """Whether a callable is a WSGI application: an object, or a function of its two arguments."""
+    if not inspect.isroutine(target):
+        return True
+    names = _parameters(target)
+    return len(names) == 2 and (names[0] in ("environ", "env") or names[1] == "start_response")
+
+
+def _parameters(target: Callable[..., Any]) -> list[str]:
+    try:
+        return list(inspect.signature(target).parameters)
+    except (TypeError, ValueError):
+        return []

@@ -1,0 +1,139 @@
+"""Small applications that touch what tenants' applications usually touch."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import Any
+
+from sandbox.runtime.adapter import Adapter
+from sandbox.runtime.adapter_asgi import AsgiAdapter
+from sandbox.runtime.adapter_worker import WorkerAdapter
+from sandbox.runtime.adapter_wsgi import WsgiAdapter
+from sandbox.runtime.workers import Request, Response, WorkerEntrypoint
+
+_JSON = "application/json"
+_FORM = "application/x-www-form-urlencoded"
+REQUESTS = (
+    ("GET", "/async/7?q=a%20b", "", b""),
+    ("GET", "/sync/7", "", b""),
+    ("POST", "/item", _JSON, b'{"name":"a","price":1.5}'),
+    ("POST", "/item", _JSON, b'{"name":1}'),
+    ("POST", "/form", _FORM, b"a=1&b=2"),
+    ("GET", "/openapi.json", "", b""),
+    ("GET", "/docs", "", b""),
+    ("GET", "/missing", "", b""),
+)
+"""Method, path, Content-Type and body of what each sample is sent."""
+
+
+class _Default(WorkerEntrypoint):
+    async def fetch(self, request: Request) -> Response:
+        text = await request.text()
+        return Response.from_json({"url": request.url, "agent": request.headers.get("user-agent"),
+                                   "length": len(text)})  # fmt: skip
+
+
+def worker() -> Adapter:
+    """Build an asynchronous Worker."""
+    return WorkerAdapter.for_class(_Default)
+
+
+def synchronous_worker() -> Adapter:
+    """Build a synchronous Worker."""
+
+    def on_fetch(request: Request) -> Response:
+        return Response(request.url, headers={"x-method": str(request.method)})
+
+    return WorkerAdapter.for_function(on_fetch, ModuleType("sample"))
+
+
+def wsgi() -> Adapter:
+    """Build a plain WSGI application."""
+
+    def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        environ["wsgi.input"].read()
+        start_response("200 OK", [("content-type", "text/plain")])
+        return [b"ok"]
+
+    return WsgiAdapter(app)
+
+
+def starlette() -> Adapter:
+    """Build a Starlette application."""
+    routing = importlib.import_module("starlette.routing")
+    responses = importlib.import_module("starlette.responses")
+    applications = importlib.import_module("starlette.applications")
+
+    async def asynchronous(request: Any) -> Any:
+        return responses.JSONResponse({"q": request.query_params.get("q")})
+
+    def synchronous(request: Any) -> Any:
+        return responses.PlainTextResponse(request.path_params["number"])
+
+    async def item(request: Any) -> Any:
+        return responses.JSONResponse(await request.json())
+
+    routes = [
+        routing.Route("/async/{number}", asynchronous),
+        routing.Route("/sync/{number}", synchronous),
+        routing.Route("/item", item, methods=["POST"]),
+    ]
+    return AsgiAdapter(applications.Starlette(routes=routes))
+
+
+def fastapi() -> Adapter:
+    """Build a FastAPI application with a validated body."""
+    framework = importlib.import_module("fastapi")
+    pydantic = importlib.import_module("pydantic")
+    model = pydantic.create_model("Item", name=(str, ...), price=(float, 0.0))
+    app = framework.FastAPI()
+
+    async def asynchronous(number: int, q: str | None = None) -> dict[str, Any]:
+        return {"number": number, "q": q}
+
+    def synchronous(number: int) -> dict[str, Any]:
+        return {"number": number}
+
+    async def create(item: Any) -> Any:
+        return item
+
+    create.__annotations__ = {"item": model, "return": model}
+    app.get("/async/{number}")(asynchronous)
+    app.get("/sync/{number}")(synchronous)
+    app.post("/item")(create)
+    return AsgiAdapter(app)
+
+
+def flask() -> Adapter:
+    """Build a Flask application with a form and a template."""
+    framework = importlib.import_module("flask")
+    app = framework.Flask("sample")
+
+    def page(number: int) -> Any:
+        return framework.render_template_string("{% for i in [n] %}<b>{{ i }}</b>{% endfor %}",
+                                                n=number)  # fmt: skip
+
+    def number_of(number: int) -> Any:
+        return {"number": number, "q": framework.request.args.get("q")}
+
+    def item() -> Any:
+        return framework.jsonify(framework.request.get_json())
+
+    def form() -> Any:
+        return framework.request.form["a"]
+
+    app.add_url_rule("/async/<int:number>", "page", page)
+    app.add_url_rule("/sync/<int:number>", "number_of", number_of)
+    app.add_url_rule("/item", "item", item, methods=["POST"])
+    app.add_url_rule("/form", "form", form, methods=["POST"])
+    return WsgiAdapter(app)
+
+
+FRAMEWORKS: dict[str, Callable[[], Adapter]] = {
+    "starlette": starlette,
+    "fastapi": fastapi,
+    "flask": flask,
+}
+"""What is exercised when the distribution of that name is preloaded."""

@@ -1,0 +1,150 @@
+"""What the zygote does once, before it is jailed, so that instances find it done.
+
+Importing is half of it: frameworks also build caches, regular expressions and validators at their
+first request. So each is served a few requests through our own adapters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import importlib.metadata
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping, Sequence
+
+from sandbox.protocol import (
+    END,
+    FROM_INSTANCE,
+    Decoder,
+    ExceptionRecord,
+    FrameType,
+    RequestHead,
+    decode_struct,
+    encode,
+    encode_struct,
+)
+from sandbox.runtime import aliases, samples
+from sandbox.runtime.adapter import Adapter
+from sandbox.runtime.channel import Channel
+from sandbox.runtime.loop import Server
+from sandbox.runtime.trace import Tracer
+
+logger = logging.getLogger(__name__)
+
+_STANDARD = (
+    "ast asyncio base64 bisect calendar collections colorsys concurrent.futures.thread contextlib "
+    "copy csv dataclasses datetime decimal difflib email.message email.parser enum fractions "
+    "functools gzip hashlib heapq hmac html html.parser http.client http.cookies inspect io "
+    "ipaddress itertools json logging logging.config math mimetypes operator pathlib pickle "
+    "pprint queue random re secrets sqlite3 statistics string struct tempfile textwrap threading "
+    "time traceback typing unicodedata urllib.parse urllib.request uuid weakref "
+    "xml.etree.ElementTree zipfile zlib zoneinfo encodings.idna encodings.latin_1"
+).split()
+_JOIN_SECONDS = 5.0
+
+
+def preload(packages: Sequence[str]) -> None:
+    """Import the standard library's usual modules and the named distributions, and exercise them.
+
+    Raises RuntimeError when a thread is left: forking with one would copy its locks, not it. What
+    cannot be imported or exercised is logged and left out.
+    """
+    aliases.register()
+    for name in _STANDARD:
+        importlib.import_module(name)
+    installed = importlib.metadata.packages_distributions() if packages else {}
+    for package in packages:
+        _import_distribution(package, installed)
+    for build in (samples.worker, samples.synchronous_worker, samples.wsgi):
+        _exercise("the runtime", build)
+    wanted = {_normal(package) for package in packages}
+    for package, build in samples.FRAMEWORKS.items():
+        if package in wanted:
+            _exercise(package, build)
+    _only_this_thread()
+
+
+def _normal(name: str) -> str:
+    return name.lower().replace("_", "-").replace(".", "-")
+
+
+def _import_distribution(package: str, installed: Mapping[str, list[str]]) -> None:
+
+    wanted = _normal(package)
+    modules = sorted(
+        name
+        for name, owners in installed.items()
+        if name.isidentifier() and any(_normal(owner) == wanted for owner in owners)
+    )
+    if not modules:
+        logger.warning("package is not installed, skipped", extra={"package": package})
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except Exception:
+            logger.exception(
+                "package could not be preloaded", extra={"package": package, "imported": module}
+            )
+
+
+def _exercise(package: str, build: Callable[[], Adapter]) -> None:
+    """Serve a sample application on a loop and a socket of its own, both closed afterwards."""
+    ours, theirs = socket.socketpair()
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        server = Server(Channel(theirs), loop, Tracer(os.devnull), log_bytes=0)
+        adapter = build()
+        server.run_until(adapter.startup())
+        for number, (method, path, kind, body) in enumerate(samples.REQUESTS):
+            ours.sendall(_request(2 * number + 2, method, path, kind, body))
+        ours.sendall(encode(FrameType.DRAIN, 0))
+        server.serve(adapter)
+        for frame in Decoder(FROM_INSTANCE).feed(ours.recv(1 << 20)):
+            if frame.type == FrameType.EXCEPTION:
+                message = decode_struct(ExceptionRecord, frame.payload).message
+                logger.warning(
+                    "sample raised", extra={"package": package, "error_message": message}
+                )
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.run_until_complete(loop.shutdown_default_executor())
+    except Exception:
+        logger.exception("package could not be exercised", extra={"package": package})
+    finally:
+        loop.close()
+        asyncio.set_event_loop(None)
+        ours.close()
+        theirs.close()
+
+
+def _request(stream: int, method: str, path: str, kind: str, body: bytes) -> bytes:
+    headers = [(b"host", b"warm.invalid"), (b"accept", b"*/*"), (b"user-agent", b"warm")]
+    if body:
+        headers += [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(body))]
+    raw_path, _, query = path.partition("?")
+    head = RequestHead(
+        method,
+        "http",
+        "warm.invalid",
+        raw_path.encode(),
+        query.encode(),
+        headers,
+        ("192.0.2.1", 1),
+        "",
+        "warm",
+    )
+    frame = encode_struct(FrameType.REQUEST, stream, head)
+    return frame + encode(FrameType.BODY, stream, body, END)
+
+
+def _only_this_thread() -> None:
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread():
+            thread.join(_JOIN_SECONDS)
+    tasks = len(os.listdir("/proc/self/task")) if os.path.isdir("/proc/self/task") else 1
+    if threading.active_count() != 1 or tasks != 1:
+        names = [thread.name for thread in threading.enumerate()]
+        raise RuntimeError(f"preloading left threads behind: {names}, {tasks} in the kernel")

@@ -1,0 +1,34 @@
+"""``fetch``: a request to the outside, made by the gateway on the invocation's account."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable
+from typing import Any
+
+from sandbox.runtime.context import require_current
+from sandbox.runtime.subrequest import FetchError, SubrequestLimitExceeded
+
+from .request import Request
+from .response import FetchResponse
+
+__all__ = ["FetchError", "SubrequestLimitExceeded", "fetch"]
+
+
+async def fetch(resource: str | Request, **init: Any) -> FetchResponse:
+    """Send a request and return the answer as soon as its head is there.
+
+    Takes ``method``, ``headers``, ``body`` and ``redirect``. Raises FetchError when there is no
+    answer, SubrequestLimitExceeded when the plan allows no more.
+    """
+    invocation = require_current("fetch()")
+    server = invocation.server
+    if asyncio.get_running_loop() is not server.loop:
+        raise RuntimeError("fetch() runs on the worker's own event loop: use run_sync() in threads")
+    request = Request(resource, **init) if init or isinstance(resource, str) else resource
+    body: bytes | AsyncIterable[bytes] | None = request.take_whole()
+    if body is None:
+        body = request.take_chunks()
+    target = (request._method, request.url, request.encoded_headers(), request.redirect)
+    head, answer = await server.subrequests.fetch(invocation, target, body)
+    return FetchResponse(head, answer)
