@@ -18,7 +18,7 @@ from gateway.cli.output import CliError, Output, table
 from gateway.cli.serve import ConfigOption, read_config
 from gateway.cli.session import Session, examples, offline
 from gateway.config import Config
-from sandbox import Barrier, examine_host, level
+from sandbox import Barrier, examine_host, host_level
 
 _LEVELS = ("none", "namespaces", "full")
 
@@ -65,7 +65,7 @@ def doctor(session: Session, config: ConfigOption = None) -> None:
     except (OSError, subprocess.SubprocessError) as error:
         raise CliError(f"cannot examine this host: {error}") from error
     findings = Findings(
-        barriers, level(barriers), settings.sandbox.minimum_level, _checks(settings)
+        barriers, host_level(barriers), settings.sandbox.minimum_level, _checks(settings)
     )
     session.output.result(_plain(findings), lambda: _render(findings))
     if not findings.fit:
