@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from starlette.responses import Response, StreamingResponse
@@ -49,7 +49,7 @@ def _stream(source: TailSource, script: str | None, tenant: str) -> Response:
 
 async def events(
     source: TailSource, script: str | None, tenant: str | None, heartbeat_seconds: float
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """The event stream: a comment at once and when idle, items, and how many were lost."""
     async with source.subscribe(script, tenant) as subscription:
         yield b": waypost tail\n\n"

@@ -56,6 +56,8 @@ def canonical_hostname(hostname: str) -> str:
             lower = idna.encode(name, uts46=True).decode("ascii")
         except (idna.IDNAError, UnicodeError) as error:
             raise _bad(hostname, str(error), "give a name such as shop.example.com") from None
+    if lower.endswith("."):
+        raise _bad(hostname, "it ends with more than one dot", "give a name such as shop.example")
     if len(lower) > MAX_HOSTNAME:
         raise _bad(hostname, f"it is longer than {MAX_HOSTNAME} characters", "shorten it")
     with suppress(ValueError):

@@ -1,0 +1,23 @@
+"""A control plane over HTTP, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.control import Control, control_plane
+
+
+@pytest.fixture
+async def control(tmp_path: Path) -> AsyncIterator[Control]:
+    async with control_plane(tmp_path) as plane:
+        yield plane
+
+
+@pytest.fixture
+async def operator(control: Control) -> AsyncIterator[httpx.AsyncClient]:
+    async with control.client() as client:
+        yield client
