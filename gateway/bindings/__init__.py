@@ -1,0 +1,1 @@
+"""What tenant code reaches outside its jail, and on which terms."""

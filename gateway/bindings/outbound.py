@@ -1,0 +1,186 @@
+"""Performs the tenants' subrequests.
+
+One pool of HTTP/1.1 connections serves all tenants: nothing of a request stays with a connection.
+There is deliberately no HTTP client above it: clients keep cookies, read proxies and passwords from
+the environment, and follow redirects by themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+import httpcore
+import httpx
+
+from gateway.bindings.addresses import AddressPolicy
+from gateway.bindings.decoding import Decoder, decoder_for
+from gateway.bindings.egress import CONNECT_SECONDS, GuardedBackend, Resolver, SystemResolver
+from gateway.bindings.errors import OutboundError, outbound_error
+from gateway.bindings.requests import (
+    HOP_BY_HOP,
+    MAX_HEADER_BYTES,
+    MAX_HEADERS,
+    REDIRECTS,
+    Outgoing,
+)
+from gateway.config import Egress
+from gateway.model.http import HeaderList
+from sandbox.protocol import FetchedHead, FetchHead
+
+__all__ = ["MAX_REDIRECTS", "Outbound", "OutboundError", "OutboundResponse"]
+
+MAX_REDIRECTS: Final = 20
+"""Redirects followed for one subrequest, as in the Fetch standard."""
+_MAX_CONNECTIONS: Final = 1000
+_MAX_IDLE: Final = 200
+_IDLE_SECONDS: Final = 15.0
+_MAX_REASON: Final = 128
+_NO_BODY: Final = frozenset({204, 205, 304})
+
+
+class OutboundResponse:
+    """The answer to a subrequest: its body is read once, then ``close`` frees the connection."""
+
+    def __init__(
+        self, head: FetchedHead, response: httpcore.Response, decoder: Decoder | None, host: str
+    ) -> None:
+        self.head = head
+        self._response = response
+        self._decoder = decoder
+        self._host = host
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body in pieces of at most 64 KiB. Raises OutboundError when it breaks off."""
+        try:
+            async for chunk in self._response.aiter_stream():
+                if self._decoder is None:
+                    yield chunk
+                    continue
+                for piece in self._decoder.feed(chunk):
+                    yield piece
+            if self._decoder is not None:
+                self._decoder.finish()
+        except ValueError as error:
+            raise OutboundError("protocol_error", f"{self._host}: {error}") from None
+        except _TRANSPORT_ERRORS as error:
+            raise outbound_error(error, self._host) from None
+
+    async def close(self) -> None:
+        """End it, read or not; may be called more than once."""
+        await self._response.aclose()
+
+
+_TRANSPORT_ERRORS: Final = (
+    httpcore.TimeoutException,
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.UnsupportedProtocol,
+    httpcore.ConnectionNotAvailable,
+)
+
+
+class Outbound:
+    """What a subrequest goes through on its way out."""
+
+    def __init__(self, config: Egress, *, resolver: Resolver | None = None) -> None:
+        self._resolver = resolver or SystemResolver()
+        policy = AddressPolicy(allow_private=config.allow_private, allow=config.allow)
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=httpx.create_ssl_context(verify=True, trust_env=False),
+            max_connections=_MAX_CONNECTIONS,
+            max_keepalive_connections=_MAX_IDLE,
+            keepalive_expiry=_IDLE_SECONDS,
+            http1=True,
+            http2=False,
+            network_backend=GuardedBackend(policy, self._resolver),
+        )
+        wait = config.timeout_seconds
+        connect = min(wait, CONNECT_SECONDS)
+        self._timeouts = {"connect": connect, "read": wait, "write": wait, "pool": wait}
+
+    def __repr__(self) -> str:
+        connections = self._pool.connections
+        idle = sum(connection.is_idle() for connection in connections)
+        return f"<Outbound, {len(connections) - idle} active, {idle} idle>"
+
+    async def fetch(self, head: FetchHead, body: AsyncIterator[bytes] | None) -> OutboundResponse:
+        """Send a subrequest, following redirects as it says. Raises OutboundError."""
+        if head.redirect not in ("follow", "manual", "error"):
+            raise OutboundError("bad_request", "redirect must be follow, manual or error")
+        outgoing = Outgoing(head, body)
+        for hops in range(MAX_REDIRECTS + 1):
+            response = await self._send(outgoing)
+            try:
+                location = _location(response)
+                if location is None or head.redirect == "manual":
+                    return _answer(outgoing, response, redirected=hops > 0)
+                if head.redirect == "error":
+                    raise OutboundError("redirect", f"{outgoing.url.host} answered with a redirect")
+            except BaseException:
+                await response.aclose()
+                raise
+            await response.aclose()
+            outgoing.follow(response.status, location)
+        raise OutboundError("too_many_redirects", f"more than {MAX_REDIRECTS} redirects")
+
+    async def close(self) -> None:
+        """Close every connection; answers still being read break off."""
+        await self._pool.aclose()
+        self._resolver.close()
+
+    async def _send(self, outgoing: Outgoing) -> httpcore.Response:
+        url = outgoing.url
+        request = httpcore.Request(
+            method=outgoing.method,
+            url=httpcore.URL(
+                scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
+            ),
+            headers=outgoing.fields(),
+            content=outgoing.body.stream() if outgoing.body else None,
+            extensions={"timeout": self._timeouts},
+        )
+        try:
+            return await self._pool.handle_async_request(request)
+        except _TRANSPORT_ERRORS as error:
+            raise outbound_error(error, url.host) from None
+
+
+def _location(response: httpcore.Response) -> bytes | None:
+    if response.status not in REDIRECTS:
+        return None
+    return next((value for name, value in response.headers if name.lower() == b"location"), None)
+
+
+def _answer(
+    outgoing: Outgoing, response: httpcore.Response, *, redirected: bool
+) -> OutboundResponse:
+    """Check the head of an answer and wrap it. Raises OutboundError."""
+    host = outgoing.url.host
+    size = sum(len(name) + len(value) for name, value in response.headers)
+    if len(response.headers) > MAX_HEADERS or size > MAX_HEADER_BYTES:
+        raise OutboundError("protocol_error", f"{host} answered with too many headers")
+    if not 200 <= response.status <= 599:
+        raise OutboundError("protocol_error", f"{host} answered with status {response.status}")
+    headers: HeaderList = [
+        (name.lower(), value)
+        for name, value in response.headers
+        if name.lower() not in HOP_BY_HOP and not name.lower().startswith(b"waypost-")
+    ]
+    decoder = None
+    has_body = outgoing.method != "HEAD" and response.status not in _NO_BODY
+    if outgoing.decode and has_body:
+        encodings = [value for name, value in headers if name == b"content-encoding"]
+        decoder = decoder_for(encodings[0]) if len(encodings) == 1 else None
+    if decoder is not None:
+        gone = (b"content-encoding", b"content-length")
+        headers = [field for field in headers if field[0] not in gone]
+    reason = response.extensions.get("reason_phrase", b"")
+    head = FetchedHead(
+        status=response.status,
+        status_text=reason[:_MAX_REASON].decode("latin-1"),
+        headers=headers,
+        url=str(outgoing.url),
+        redirected=redirected,
+    )
+    return OutboundResponse(head, response, decoder, host)
