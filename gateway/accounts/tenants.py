@@ -149,11 +149,11 @@ class Tenants:
 
     async def _taken_script(self, slug: str) -> str | None:
         """A script of a shorter slug's that would belong to ``slug``."""
-        for namespace in await self._store.list_namespaces():
-            exact = await self._store.get_script(ScriptKey(namespace.name, slug))
-            if exact is not None:
+        stored = [namespace.name for namespace in await self._store.list_namespaces()]
+        for namespace in {self._config.default_namespace, *stored}:
+            if await self._store.get_script(ScriptKey(namespace, slug)) is not None:
                 return f"script {slug!r}"
-            async for script in self._scripts_below(namespace.name, f"{slug}-"):
+            async for script in self._scripts_below(namespace, f"{slug}-"):
                 if len(script.tenant) < len(slug):
                     return f"script {script.key.name!r}"
         return None

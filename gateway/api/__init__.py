@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from gateway.api.app import create_api
-from gateway.api.services import Services, TailSource, TailSubscription, build_services
+from gateway.api.services import Services, TailSource, TailSubscription
 
-__all__ = ["Services", "TailSource", "TailSubscription", "build_services", "create_api"]
+__all__ = ["Services", "TailSource", "TailSubscription", "create_api"]

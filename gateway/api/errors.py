@@ -67,6 +67,14 @@ class BadParameter(ControlError):
     word = "bad_parameter"
 
 
+class TooManyTails(ControlError):
+    """Too many listen to live events already."""
+
+    status = 429
+    code = 10035
+    word = "too_many_tails"
+
+
 class PlatformTrouble(ControlError):
     """Ours: the platform could not do it."""
 

@@ -37,9 +37,12 @@ class TailSource(Protocol):
     """Where live events come from."""
 
     def subscribe(
-        self, script: str | None, tenant: str | None
+        self, *, script: str | None = None, tenant: str | None = None
     ) -> AbstractAsyncContextManager[TailSubscription]:
-        """Events of one script, or of all scripts of a tenant, while the context is open."""
+        """Events of one script, or of all scripts of a tenant, while the context is open.
+
+        Raises WaypostError when too many listen.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,34 +61,36 @@ class Services:
     render_metrics: Callable[[], bytes]
     readiness: Callable[[], tuple[bool, dict[str, Any]]]
 
+    @classmethod
+    def build(
+        cls,
+        *,
+        config: Config,
+        store: Store,
+        changes: Changes,
+        launcher: Launcher,
+        tail: TailSource,
+        render_metrics: Callable[[], bytes],
+        readiness: Callable[[], tuple[bool, dict[str, Any]]],
+    ) -> Services:
+        """Introduce the use-cases to each other, over one store."""
+        tenants = Tenants(config, store, changes)
+        locks = KeyedLocks()
+        hostnames = Hostnames(config, store, tenants, changes)
 
-def build_services(
-    config: Config,
-    store: Store,
-    launcher: Launcher,
-    changes: Changes,
-    tail: TailSource,
-    render_metrics: Callable[[], bytes],
-    readiness: Callable[[], tuple[bool, dict[str, Any]]],
-) -> Services:
-    """Introduce the use-cases to each other, over one store."""
-    tenants = Tenants(config, store, changes)
-    locks = KeyedLocks()
-    hostnames = Hostnames(config, store, tenants, changes)
+        def bulk_routes() -> BulkRoutes:
+            return BulkRoutes(hostnames, store, tenants, changes, config.default_namespace)
 
-    def bulk_routes() -> BulkRoutes:
-        return BulkRoutes(hostnames, store, tenants, changes, config.default_namespace)
-
-    return Services(
-        config=config,
-        tokens=Tokens(store),
-        tenants=tenants,
-        namespaces=Namespaces(config, store),
-        deploys=Deploys(config, store, tenants, launcher, changes, locks),
-        scripts=Scripts(store, changes, locks),
-        hostnames=hostnames,
-        bulk_routes=bulk_routes,
-        tail=tail,
-        render_metrics=render_metrics,
-        readiness=readiness,
-    )
+        return cls(
+            config=config,
+            tokens=Tokens(store),
+            tenants=tenants,
+            namespaces=Namespaces(config, store),
+            deploys=Deploys(config, store, tenants, launcher, changes, locks),
+            scripts=Scripts(store, changes, locks),
+            hostnames=hostnames,
+            bulk_routes=bulk_routes,
+            tail=tail,
+            render_metrics=render_metrics,
+            readiness=readiness,
+        )

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from gateway.api.endpoint import Call, endpoint
-from gateway.api.services import Services, TailSource
+from gateway.api.errors import TooManyTails
+from gateway.api.services import Services, TailSource, TailSubscription
 from gateway.catalog.owners import check_script_name, owner_within
+from gateway.errors import WaypostError
 
 HEARTBEAT_SECONDS: Final = 10.0
 """How often an idle tail says that it is alive."""
@@ -40,18 +43,22 @@ async def _script_tail(call: Call) -> Response:
 
 
 def _stream(source: TailSource, script: str | None, tenant: str) -> Response:
+    try:
+        subscription = source.subscribe(script=script, tenant=tenant)
+    except WaypostError as error:
+        raise TooManyTails(str(error), fix="close another tail first") from None
     return StreamingResponse(
-        events(source, script, tenant, HEARTBEAT_SECONDS),
+        events(subscription, HEARTBEAT_SECONDS),
         media_type="text/event-stream",
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )
 
 
 async def events(
-    source: TailSource, script: str | None, tenant: str | None, heartbeat_seconds: float
+    subscribing: AbstractAsyncContextManager[TailSubscription], heartbeat_seconds: float
 ) -> AsyncGenerator[bytes, None]:
     """The event stream: a comment at once and when idle, items, and how many were lost."""
-    async with source.subscribe(script, tenant) as subscription:
+    async with subscribing as subscription:
         yield b": waypost tail\n\n"
         items = aiter(subscription)
         told = 0

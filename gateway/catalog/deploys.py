@@ -14,13 +14,13 @@ from gateway.catalog.errors import (
     BadUpload,
     CodeRejected,
     NameForeign,
-    NamespaceMissing,
     NoHandlers,
     ScriptMissing,
     SecretMissing,
 )
 from gateway.catalog.launcher import Candidate, Launcher
 from gateway.catalog.locks import KeyedLocks
+from gateway.catalog.namespaces import check_namespace
 from gateway.catalog.owners import Owners, owner_within
 from gateway.catalog.uploads import Upload, build_version, with_bindings
 from gateway.config import Config
@@ -69,7 +69,7 @@ class Deploys:
         Uploads of one script wait for each other. When it fails, what served goes on serving.
         """
         owner = await owner_within(self._owners, key.name, scope)
-        await self._check_namespace(key.namespace)
+        await check_namespace(self._config, self._store, key.namespace)
         async with self._locks.hold(key):
             previous = await self._serving(key)
             version = build_version(upload, key, owner.slug, previous, self._config.upload)
@@ -139,7 +139,7 @@ class Deploys:
         return Deployed(script, version)
 
     async def _commit(self, version: Version) -> Script:
-        await self._check_namespace(version.key.namespace)
+        await check_namespace(self._config, self._store, version.key.namespace)
         async with self._owners.claim(version.key.name) as owner:
             if owner.slug != version.tenant:
                 raise NameForeign(
@@ -151,12 +151,6 @@ class Deploys:
             finally:
                 # also when cancelled: the transaction may have been committed
                 self._changes.script_changed(version.key)
-
-    async def _check_namespace(self, name: str) -> None:
-        if await self._store.get_namespace(name) is None:
-            raise NamespaceMissing(
-                f"dispatch namespace {name[:80]!r} not found", fix="create it first"
-            )
 
 
 def _adopt(candidate: Candidate, version: Version) -> None:

@@ -14,8 +14,8 @@ from gateway.catalog.errors import (
     BadHostname,
     HostnameForeign,
     HostnameMissing,
-    NamespaceMissing,
 )
+from gateway.catalog.namespaces import check_namespace
 from gateway.catalog.owners import Owners, owner_within
 from gateway.config import Config
 from gateway.errors import ControlError
@@ -144,8 +144,7 @@ class Hostnames:
 
     async def check_namespace(self, name: str) -> None:
         """Raise NamespaceMissing unless there is such a namespace."""
-        if await self._store.get_namespace(name) is None:
-            raise NamespaceMissing(f"dispatch namespace {name[:80]!r} not found")
+        await check_namespace(self._config, self._store, name)
 
     async def _record(self, name: str) -> HostnameRecord | None:
         value = await self._store.get(PREFIX + name)

@@ -21,26 +21,18 @@ class Namespaces:
     """Creates, lists and removes namespaces."""
 
     def __init__(self, config: Config, store: NamespacesStore) -> None:
+        self._config = config
         self._store = store
         self._default = config.default_namespace
 
-    async def ensure_default(self) -> None:
-        """Create the default namespace when it is absent."""
-        if await self._store.get_namespace(self._default) is None:
-            await self._store.put_namespace(_new(self._default))
-
     async def list(self) -> list[Namespace]:
         """All namespaces, by name."""
+        await check_namespace(self._config, self._store, self._default)
         return await self._store.list_namespaces()
 
     async def get(self, name: str) -> Namespace:
         """A namespace. Raises NamespaceMissing."""
-        namespace = await self._store.get_namespace(name)
-        if namespace is None:
-            raise NamespaceMissing(
-                f"dispatch namespace {name[:80]!r} not found", fix="list the namespaces"
-            )
-        return namespace
+        return await check_namespace(self._config, self._store, name)
 
     async def count(self, name: str) -> int:
         """Number of scripts in a namespace."""
@@ -55,7 +47,7 @@ class Namespaces:
             )
         if await self._store.get_namespace(name) is not None:
             raise NamespaceConflict(f"dispatch namespace {name!r} exists already")
-        namespace = _new(name)
+        namespace = _new(name, uuid.uuid4())
         await self._store.put_namespace(namespace)
         return namespace
 
@@ -73,5 +65,18 @@ class Namespaces:
             )
 
 
-def _new(name: str) -> Namespace:
-    return Namespace(str(uuid.uuid4()), name, time.time_ns() // 1_000_000)
+async def check_namespace(config: Config, store: CatalogStore, name: str) -> Namespace:
+    """The namespace of that name. Raises NamespaceMissing; the default one always exists."""
+    namespace = await store.get_namespace(name)
+    if namespace is None and name == config.default_namespace:
+        # the same id each time: whoever else stores it now stores the same row
+        stable = uuid.uuid5(uuid.NAMESPACE_DNS, name)
+        namespace = _new(name, stable)
+        await store.put_namespace(namespace)
+    if namespace is None:
+        raise NamespaceMissing(f"dispatch namespace {name[:80]!r} not found", fix="create it first")
+    return namespace
+
+
+def _new(name: str, namespace_id: uuid.UUID) -> Namespace:
+    return Namespace(str(namespace_id), name, time.time_ns() // 1_000_000)

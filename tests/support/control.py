@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ import httpx
 import msgspec
 
 from gateway.accounts import ensure_operator_token
-from gateway.api import Services, build_services, create_api
+from gateway.api import Services, create_api
 from gateway.config import Config
-from gateway.errors import StartFailed
+from gateway.errors import StartFailed, WaypostError
 from gateway.model.plan import Limits
 from gateway.model.script import ScriptKey, Version
 from gateway.store.sqlite import SqliteStore
@@ -114,12 +114,19 @@ class ScriptedTail:
         self.dropped = 0
         self.subscribed: list[tuple[str | None, str | None]] = []
         self.open = 0
+        self.full = False
+        self.left = asyncio.Event()
+
+    def subscribe(
+        self, *, script: str | None = None, tenant: str | None = None
+    ) -> AbstractAsyncContextManager[ScriptedSubscription]:
+        if self.full:
+            raise WaypostError("too many listen")
+        self.subscribed.append((script, tenant))
+        return self._subscription()
 
     @asynccontextmanager
-    async def subscribe(
-        self, script: str | None, tenant: str | None
-    ) -> AsyncIterator[ScriptedSubscription]:
-        self.subscribed.append((script, tenant))
+    async def _subscription(self) -> AsyncIterator[ScriptedSubscription]:
         self.open += 1
         subscription = ScriptedSubscription(self.items, ends=self.ends)
         subscription.dropped = self.dropped
@@ -127,6 +134,7 @@ class ScriptedTail:
             yield subscription
         finally:
             self.open -= 1
+            self.left.set()
 
 
 class Control:
@@ -139,14 +147,14 @@ class Control:
         self.launcher = ScriptedLauncher(self.events)
         self.tail = ScriptedTail()
         self.ready = True
-        self.services: Services = build_services(
-            config,
-            store,
-            self.launcher,
-            RecordingChanges(self.events),
-            self.tail,
-            lambda: b"# metrics\n",
-            lambda: (self.ready, {"level": "full"}),
+        self.services: Services = Services.build(
+            config=config,
+            store=store,
+            changes=RecordingChanges(self.events),
+            launcher=self.launcher,
+            tail=self.tail,
+            render_metrics=lambda: b"# metrics\n",
+            readiness=lambda: (self.ready, {"level": "full"}),
         )
         self.app = create_api(self.services)
 
@@ -163,13 +171,12 @@ class Control:
 
 @asynccontextmanager
 async def control_plane(folder: Path, config: Config | None = None) -> AsyncIterator[Control]:
-    """A control plane over a fresh store, with the default namespace and the operator's token."""
+    """A control plane over a fresh store, with the operator's token."""
     store = SqliteStore(folder / "waypost.db")
     await store.open()
     try:
         await ensure_operator_token(store, OPERATOR)
         control = Control(config or Config(), store)
-        await control.services.namespaces.ensure_default()
         yield control
     finally:
         await store.close()

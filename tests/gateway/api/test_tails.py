@@ -19,7 +19,7 @@ pytestmark = pytest.mark.anyio
 async def test_items_one_a_message() -> None:
     tail = ScriptedTail()
     tail.items = [b'{"a":1}', b'{"b":\n2}']
-    stream = [chunk async for chunk in events(tail, "acme-x", "acme", 5)]
+    stream = [chunk async for chunk in events(tail.subscribe(script="acme-x", tenant="acme"), 5)]
     assert stream == [b": waypost tail\n\n", b'data: {"a":1}\n\n', b'data: {"b": 2}\n\n']
     assert tail.subscribed == [("acme-x", "acme")]
     assert tail.open == 0
@@ -28,7 +28,7 @@ async def test_items_one_a_message() -> None:
 async def test_idle_tail_stays_alive_and_lets_go_when_closed() -> None:
     tail = ScriptedTail()
     tail.items, tail.ends = [], False
-    stream = events(tail, None, "acme", 0.01)
+    stream = events(tail.subscribe(tenant="acme"), 0.01)
     assert await anext(stream) == b": waypost tail\n\n"
     assert await anext(stream) == b": alive\n\n"
     assert await anext(stream) == b": alive\n\n"
@@ -41,7 +41,7 @@ async def test_lost_items_are_told_once() -> None:
     tail = ScriptedTail()
     tail.dropped = 3
     tail.items = [b"1", b"2"]
-    stream = [chunk async for chunk in events(tail, None, "acme", 5)]
+    stream = [chunk async for chunk in events(tail.subscribe(tenant="acme"), 5)]
     assert stream[1:] == [
         b'event: dropped\ndata: {"dropped":3}\n\n',
         b"data: 1\n\n",
@@ -65,18 +65,6 @@ async def served(control: Control) -> AsyncIterator[str]:
 async def test_a_client_that_leaves_is_unsubscribed(control: Control) -> None:
     await control.tenant("acme")
     control.tail.ends = False
-    gone = asyncio.Event()
-    subscribe = control.tail.subscribe
-
-    @asynccontextmanager
-    async def watched(script: str | None, tenant: str | None) -> AsyncIterator[object]:
-        try:
-            async with subscribe(script, tenant) as subscription:
-                yield subscription
-        finally:
-            gone.set()
-
-    control.tail.subscribe = watched  # type: ignore[assignment,method-assign]
     async with served(control) as base, httpx.AsyncClient(base_url=base) as client:
         headers = {"authorization": f"Bearer {OPERATOR}"}
         async with client.stream("GET", "/v1/tenants/acme/tail", headers=headers) as response:
@@ -85,5 +73,14 @@ async def test_a_client_that_leaves_is_unsubscribed(control: Control) -> None:
                 if line.startswith("data: "):
                     break
         assert control.tail.subscribed == [(None, "acme")]
-        await asyncio.wait_for(gone.wait(), 5)
+        await asyncio.wait_for(control.tail.left.wait(), 5)
     assert control.tail.open == 0
+
+
+async def test_too_many_listeners_are_told_before_the_stream_starts(control: Control) -> None:
+    await control.tenant("acme")
+    control.tail.full = True
+    async with control.client() as client:
+        response = await client.get("/v1/tenants/acme/tail")
+    assert response.status_code == 429
+    assert response.json()["error"]["code"] == "too_many_tails"
