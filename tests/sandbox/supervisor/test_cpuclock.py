@@ -1,0 +1,85 @@
+"""The CPU clock of another process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from sandbox.supervisor import cpuclock
+from sandbox.supervisor.cpuclock import CpuClock
+
+BURN = "import sys\nsys.stdout.write('up\\n'); sys.stdout.flush()\nwhile True: pass"
+
+
+@pytest.fixture
+def burning() -> Iterator[int]:
+    """A process that leads its group and never rests."""
+    with subprocess.Popen(
+        [sys.executable, "-c", BURN], stdout=subprocess.PIPE, process_group=0
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process.pid
+        process.kill()
+
+
+def test_it_moves_with_the_process(burning: int) -> None:
+    clock = CpuClock(burning)
+    readings = [clock.read(exact=True)]
+    deadline = time.monotonic() + 10
+    while readings[-1] - readings[0] < 20_000_000:
+        assert time.monotonic() < deadline
+        readings.append(clock.read(exact=True))
+    assert readings == sorted(readings)
+    assert len(set(readings)) > 20, "it moves in steps of scheduler ticks"
+
+
+def test_a_plain_read_never_is_ahead_of_an_exact_one(burning: int) -> None:
+    clock = CpuClock(burning)
+    for _ in range(200):
+        assert clock.read(exact=False) <= clock.read(exact=True)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_process_that_is_gone_has_none(exact: bool) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""], process_group=0)
+    gone.wait()
+    with pytest.raises(ProcessLookupError):
+        CpuClock(gone.pid).read(exact=exact)
+
+
+def test_without_privilege_it_still_reads(burning: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    monkeypatch.setattr(cpuclock.syscalls, "sched_setattr", refuse)
+    clock = CpuClock(burning)
+    first = clock.read(exact=True)
+    deadline = time.monotonic() + 10
+    while clock.read(exact=True) == first:
+        assert time.monotonic() < deadline
+
+
+def test_the_slice_takes_over_from_nice(burning: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    toggled: list[int] = []
+    real = cpuclock.syscalls.sched_setattr
+
+    def record(thread: int, nice: int, slice_ns: int) -> None:
+        toggled.append(slice_ns)
+        real(thread, nice, slice_ns)
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    monkeypatch.setattr(cpuclock.syscalls, "sched_setattr", record)
+    clock = CpuClock(burning)
+    clock.read(exact=True)
+    clock.read(exact=True)
+    assert len(set(toggled)) == 2

@@ -1,0 +1,233 @@
+"""The supervisor with real zygotes and real jails: births, deaths, and nothing left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sandbox import (
+    HostUnfit,
+    JailError,
+    SandboxSpec,
+    Supervisor,
+    SupervisorDown,
+    SupervisorSettings,
+    examine_host,
+    host_level,
+)
+
+pytestmark = [pytest.mark.anyio, pytest.mark.isolation]
+
+SPAWNS = 300
+
+
+@pytest.fixture
+async def supervisor(anyio_backend: str) -> AsyncIterator[Supervisor]:
+    running = Supervisor(SupervisorSettings())
+    try:
+        await running.start()
+    except HostUnfit as error:
+        pytest.skip(str(error))
+    yield running
+    await running.close()
+
+
+def open_descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
+
+
+def descendants(pid: int) -> list[int]:
+    found = children(pid)
+    return found + [below for child in found for below in descendants(child)]
+
+
+async def test_an_instance_is_born_jailed_and_dies_on_command(supervisor: Supervisor) -> None:
+    sandbox = await supervisor.spawn(SandboxSpec())
+    assert sandbox.pid in descendants(os.getpid())
+    assert 0 < sandbox.base_rss_bytes <= sandbox.rss_bytes() + (1 << 20)
+    sandbox.kill()
+    status = await sandbox.exited
+    assert (status.code, status.signal) == (None, signal.SIGKILL)
+    assert status.cpu_ns > 0
+    assert status.peak_rss_bytes > 0
+    sandbox.kill()
+    sandbox.interrupt()
+    sandbox.close()
+    sandbox.close()
+
+
+async def test_a_reaped_process_has_no_clock(supervisor: Supervisor) -> None:
+    sandbox = await supervisor.spawn(SandboxSpec())
+    assert sandbox.cpu_ns(exact=False) > 0
+    sandbox.close()
+    await sandbox.exited
+    for exact in (False, True):
+        with pytest.raises(ProcessLookupError):
+            sandbox.cpu_ns(exact=exact)
+    with pytest.raises(ProcessLookupError):
+        sandbox.rss_bytes()
+
+
+async def test_closing_the_wire_ends_the_instance(supervisor: Supervisor) -> None:
+    sandbox = await supervisor.spawn(SandboxSpec())
+    sandbox.detach_wire().close()
+    status = await sandbox.exited
+    assert status.signal is None
+    sandbox.close()
+
+
+async def test_a_detached_wire_outlives_close(supervisor: Supervisor) -> None:
+    sandbox = await supervisor.spawn(SandboxSpec())
+    wire = sandbox.detach_wire()
+    sandbox.close()
+    await sandbox.exited
+    assert await asyncio.get_running_loop().sock_recv(wire, 1) == b""
+    wire.close()
+
+
+async def test_many_spawns_at_once(supervisor: Supervisor) -> None:
+    sandboxes = await asyncio.gather(*(supervisor.spawn(SandboxSpec()) for _ in range(40)))
+    assert len({sandbox.pid for sandbox in sandboxes}) == 40
+    for sandbox in sandboxes:
+        sandbox.close()
+    await asyncio.gather(*(sandbox.exited for sandbox in sandboxes))
+
+
+async def test_many_spawns_leave_nothing(supervisor: Supervisor) -> None:
+    (await supervisor.spawn(SandboxSpec())).close()
+    before = open_descriptors()
+    for _ in range(SPAWNS):
+        sandbox = await supervisor.spawn(SandboxSpec())
+        sandbox.close()
+        await sandbox.exited
+    assert open_descriptors() == before
+    keeper_and_zygote = 2
+    assert len(descendants(os.getpid())) == keeper_and_zygote
+
+
+async def test_close_leaves_nothing(anyio_backend: str) -> None:
+    before = open_descriptors()
+    supervisor = Supervisor(SupervisorSettings())
+    await supervisor.start()
+    sandboxes = [await supervisor.spawn(SandboxSpec()) for _ in range(3)]
+    await supervisor.close()
+    for sandbox in sandboxes:
+        await sandbox.exited
+        sandbox.close()
+    assert descendants(os.getpid()) == []
+    assert open_descriptors() == before
+    with pytest.raises(SupervisorDown):
+        await supervisor.spawn(SandboxSpec())
+
+
+async def test_a_failing_step_is_named_and_no_code_is_taken(supervisor: Supervisor) -> None:
+    before = open_descriptors()
+    with pytest.raises(JailError) as failure:
+        await supervisor.spawn(SandboxSpec(scratch_bytes=1 << 63))
+    assert failure.value.step == "rlimits"
+    assert open_descriptors() == before
+    (await supervisor.spawn(SandboxSpec())).close()
+
+
+async def test_a_cancelled_spawn_leaves_nothing(supervisor: Supervisor) -> None:
+    sandbox = await supervisor.spawn(SandboxSpec())
+    before = open_descriptors()
+    task = asyncio.ensure_future(supervisor.spawn(SandboxSpec()))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    # Orders are taken one after the other: this one's end means that the other's has been seen.
+    last = await supervisor.spawn(SandboxSpec())
+    last.close()
+    await last.exited
+    assert open_descriptors() == before
+    sandbox.close()
+
+
+async def test_when_the_zygote_dies_all_die_and_another_takes_over(supervisor: Supervisor) -> None:
+    sandbox = await supervisor.spawn(SandboxSpec())
+    (keeper,) = children(os.getpid())
+    (zygote,) = children(keeper)
+    os.kill(zygote, signal.SIGKILL)
+    status = await sandbox.exited
+    assert status.signal == signal.SIGKILL
+    assert not supervisor.alive
+    sandbox.close()
+    successor = await supervisor.spawn(SandboxSpec())
+    assert supervisor.alive
+    successor.close()
+
+
+async def test_a_zygote_that_keeps_dying_is_not_started_for_ever(supervisor: Supervisor) -> None:
+    with pytest.raises(SupervisorDown, match="was started"):
+        for _ in range(20):
+            sandbox = await supervisor.spawn(SandboxSpec())
+            os.kill(children(os.getpid())[0], signal.SIGKILL)
+            await sandbox.exited
+            sandbox.close()
+
+
+async def test_missing_packages_are_told(anyio_backend: str) -> None:
+    supervisor = Supervisor(SupervisorSettings(packages=("no-such-distribution-here",)))
+    await supervisor.start()
+    assert supervisor.missing_packages == ("no-such-distribution-here",)
+    await supervisor.close()
+
+
+async def test_without_barriers_everything_else_is_the_same(
+    anyio_backend: str, tmp_path: Path
+) -> None:
+    settings = SupervisorSettings(insecure=True, work_dir=str(tmp_path))
+    supervisor = Supervisor(settings)
+    await supervisor.start()
+    assert (supervisor.level, supervisor.insecure) == ("none", True)
+    sandbox = await supervisor.spawn(SandboxSpec())
+    assert len(list(tmp_path.glob("*/*/app"))) == 1
+    sandbox.close()
+    await sandbox.exited
+    assert list(tmp_path.glob("*/*/app")) == []
+    await supervisor.close()
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_level_is_what_the_host_offers(supervisor: Supervisor) -> None:
+    assert supervisor.level == host_level(await asyncio.to_thread(examine_host))
+
+
+def test_a_killed_gateway_leaves_no_process(tmp_path: Path) -> None:
+    program = """
+import asyncio
+from sandbox import SandboxSpec, Supervisor, SupervisorSettings
+async def main():
+    supervisor = Supervisor(SupervisorSettings())
+    await supervisor.start()
+    kept = [await supervisor.spawn(SandboxSpec()) for _ in range(3)]
+    print("up", flush=True)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as gateway:
+        assert gateway.stdout is not None
+        assert gateway.stdout.readline() == b"up\n"
+        pidfds = [os.pidfd_open(pid) for pid in descendants(gateway.pid)]
+        assert len(pidfds) == 5  # keeper, zygote and three instances
+        gateway.kill()
+        gateway.wait()
+    for pidfd in pidfds:
+        readable, _, _ = select.select([pidfd], [], [], 10)
+        assert readable, "a process outlived the gateway"
+        os.close(pidfd)
