@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import (
+    aliases,
     health,
     hostnames,
     identity,
@@ -27,7 +28,8 @@ from gateway.errors import ControlError
 def create_api(services: Services) -> Starlette:
     """Put the use-cases on HTTP."""
     resources = (
-        health, identity, namespaces, scripts, secrets, tenants, hostnames, inventory, tails,
+        health, identity, namespaces, scripts, secrets, aliases,
+        tenants, hostnames, inventory, tails,
     )  # fmt: skip
     return Starlette(
         routes=[route for resource in resources for route in resource.routes(services)],

@@ -37,6 +37,14 @@ class NoRoute(ControlError):
     word = "not_found"
 
 
+class NoWorker(ControlError):
+    """No such script, asked for without a namespace."""
+
+    status = 404
+    code = 10007
+    word = "script_not_found"
+
+
 class WrongMethod(ControlError):
     """The path exists, the method does not."""
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from gateway.catalog import RoutedHostname
+from gateway.catalog.bindings import SECRET
 from gateway.config import Config
 from gateway.model.script import Binding, Namespace, Script, Tenant, Version
 
@@ -89,6 +90,15 @@ def binding_json(binding: Binding) -> dict[str, Any]:
     elif binding.type == "json":
         shown["json"] = binding.json
     return shown
+
+
+def secret_names(version: Version) -> list[dict[str, str]]:
+    """The secrets of a version, without their values."""
+    return [
+        {"name": binding.name, "type": binding.type}
+        for binding in version.bindings
+        if binding.type == SECRET
+    ]
 
 
 def tenant_json(tenant: Tenant) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 from starlette.responses import Response
@@ -11,6 +11,7 @@ from starlette.routing import Route
 from gateway.api.body import read_json
 from gateway.api.endpoint import Call, endpoint
 from gateway.api.faces import envelope
+from gateway.api.present import secret_names
 from gateway.api.scripts import SCRIPT
 from gateway.api.services import Services
 from gateway.catalog.bindings import SECRET
@@ -68,10 +69,6 @@ async def _delete(call: Call) -> Response:
     return envelope(None)
 
 
-async def _secrets(call: Call) -> list[dict[str, Any]]:
+async def _secrets(call: Call) -> list[dict[str, str]]:
     version = await call.services.scripts.version(call.script_key, scope=call.account_scope)
-    return [
-        {"name": binding.name, "type": binding.type}
-        for binding in version.bindings
-        if binding.type == SECRET
-    ]
+    return secret_names(version)
