@@ -51,7 +51,8 @@ def demo(
 
     Serves on until Ctrl-C on a terminal. Ends with status 1 when anything was not as it should be.
     """
-    signal.signal(signal.SIGTERM, _interrupt)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, _interrupt)
     try:
         with tempfile.TemporaryDirectory(
             prefix="waypost-demo-", ignore_cleanup_errors=True
@@ -59,7 +60,7 @@ def demo(
             with DemoNode(Path(made), insecure=insecure_no_sandbox) as node:
                 wrong = _Demo(session.output, node).run(serve_on=not leave and _on_terminal())
     except KeyboardInterrupt:
-        session.output.note("\nStopped; everything it made is gone.")
+        session.output.note("Stopped; everything it made is gone.")
         return
     if wrong:
         raise CliError("not everything was as it should be: " + "; ".join(wrong))
@@ -219,10 +220,14 @@ class _Demo:
 
     def _watch(self, tails: Tails) -> None:
         """Show the tail until the person, or the node, ends it."""
-        while self._node.running:
-            item = tails.next(_WATCH_SECONDS)
-            if item is not None and not self._output.json_mode:
-                self._output.out.print(render(item), soft_wrap=True)
+        try:
+            while self._node.running:
+                item = tails.next(_WATCH_SECONDS)
+                if item is not None and not self._output.json_mode:
+                    self._output.out.print(render(item), soft_wrap=True)
+        except KeyboardInterrupt:
+            self._output.note("\nStopping …")
+            raise
         self._wrong.append("the node ended by itself")
 
 

@@ -93,7 +93,8 @@ class DemoNode:
         process.terminate()
         try:
             process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
+            # It does not drain in time, or the person is tired of waiting.
             process.kill()
             process.wait()
 

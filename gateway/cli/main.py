@@ -26,7 +26,7 @@ app = typer.Typer(
     name="waypost",
     no_args_is_help=True,
     rich_markup_mode="rich",
-    pretty_exceptions_show_locals=False,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=examples("waypost demo", "waypost init hello", "waypost deploy hello"),
 )

@@ -11,8 +11,11 @@ from gateway.cli.client import ControlClient, segment
 from gateway.cli.listing import items, walk
 from gateway.cli.output import done, table
 from gateway.cli.session import Session, examples, online
+from gateway.cli.text import moment
 
 app = typer.Typer(no_args_is_help=True, help="What tenants have deployed.")
+
+_SHOWN = ("handlers", "tags", "deployment_id", "etag", "created_on", "modified_on")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The script's name.")]
 Namespace = Annotated[str, typer.Option("--namespace", "-n", help="Dispatch namespace.")]
@@ -109,19 +112,17 @@ def plans(session: Session) -> None:
 
 def _row(row: dict[str, Any]) -> tuple[object, ...]:
     urls = " ".join(map(str, row.get("urls") or []))
-    return row.get("name"), row.get("tenant"), urls, _moment(row.get("modified_on"))
-
-
-def _moment(value: object) -> str:
-    """An ISO time to the second, as people read it."""
-    return str(value or "")[:19].replace("T", " ")
+    return row.get("name"), row.get("tenant"), urls, moment(row.get("modified_on"))
 
 
 def _details(answer: Any) -> RenderableType:
-    script = answer.get("script") if isinstance(answer, dict) else None
-    merged = {**answer, **(script if isinstance(script, dict) else {})}
-    merged.pop("script", None)
-    rows = [(name, _plain(value)) for name, value in merged.items() if value not in (None, [], "")]
+    """The answer as rows; what Cloudflare's shape nests stands beside the rest."""
+    answer = answer if isinstance(answer, dict) else {}
+    script = answer.get("script") or {}
+    ours = script.get("waypost") or {}
+    facts = {name: script.get(name) for name in _SHOWN} | ours
+    facts = {"name": script.get("id"), "namespace": answer.get("dispatch_namespace")} | facts
+    rows = [(name, _plain(value)) for name, value in facts.items() if value]
     return table("FIELD", "VALUE", rows=rows, empty="Nothing is known of it.")
 
 

@@ -123,5 +123,5 @@ def _status(row: dict[str, Any]) -> Text:
 
 
 def _details(row: Any) -> RenderableType:
-    pairs = sorted(row.items()) if isinstance(row, dict) else []
+    pairs = list(row.items()) if isinstance(row, dict) else []
     return table("FIELD", "VALUE", rows=pairs, empty="Nothing is known of it.")

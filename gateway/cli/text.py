@@ -40,6 +40,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def moment(value: object) -> str:
+    """An ISO time as people read it, to the second, e.g. ``2026-11-20 10:00:00``."""
+    return str(value or "")[:19].replace("T", " ")
+
+
 def _escape(character: str) -> str:
     code = ord(character)
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

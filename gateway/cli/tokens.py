@@ -12,7 +12,7 @@ from gateway.cli.listing import items
 from gateway.cli.output import done, table
 from gateway.cli.session import Session, examples, online
 from gateway.cli.tenants import Slug
-from gateway.cli.text import safe
+from gateway.cli.text import moment, safe
 
 app = typer.Typer(no_args_is_help=True, help="Tokens that can touch one tenant only.")
 
@@ -42,7 +42,10 @@ def list_tokens(session: Session, tenant: Slug) -> None:
         lambda: table(
             "ID",
             "LABEL",
-            rows=[(row.get("id"), row.get("label", "")) for row in rows],
+            "CREATED",
+            rows=[
+                (row.get("id"), row.get("label", ""), moment(row.get("created_on"))) for row in rows
+            ],
             empty=f"No tokens. Make one: waypost tokens create {tenant}",
         ),
     )
