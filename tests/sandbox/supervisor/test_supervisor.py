@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import glob
 import os
 import select
 import signal
@@ -173,12 +174,16 @@ async def test_when_the_zygote_dies_all_die_and_another_takes_over(supervisor: S
 
 
 async def test_a_zygote_that_keeps_dying_is_not_started_for_ever(supervisor: Supervisor) -> None:
+    async def spawn_and_kill_all() -> None:
+        sandbox = await supervisor.spawn(SandboxSpec())
+        os.kill(children(os.getpid())[0], signal.SIGKILL)
+        await sandbox.exited
+        sandbox.close()
+
+    for _ in range(5):
+        await spawn_and_kill_all()
     with pytest.raises(SupervisorDown, match="was started"):
-        for _ in range(20):
-            sandbox = await supervisor.spawn(SandboxSpec())
-            os.kill(children(os.getpid())[0], signal.SIGKILL)
-            await sandbox.exited
-            sandbox.close()
+        await spawn_and_kill_all()
 
 
 async def test_missing_packages_are_told(anyio_backend: str) -> None:
@@ -196,12 +201,12 @@ async def test_without_barriers_everything_else_is_the_same(
     await supervisor.start()
     assert (supervisor.level, supervisor.insecure) == ("none", True)
     sandbox = await supervisor.spawn(SandboxSpec())
-    assert len(list(tmp_path.glob("*/*/app"))) == 1
+    assert len(glob.glob(f"{tmp_path}/*/*/app")) == 1
     sandbox.close()
     await sandbox.exited
-    assert list(tmp_path.glob("*/*/app")) == []
+    assert glob.glob(f"{tmp_path}/*/*/app") == []
     await supervisor.close()
-    assert list(tmp_path.iterdir()) == []
+    assert os.listdir(tmp_path) == []
 
 
 async def test_the_level_is_what_the_host_offers(supervisor: Supervisor) -> None:
