@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from types import ModuleType
 from typing import Any
 
@@ -67,18 +67,18 @@ class WorkerAdapter:
         result = self._call(Request.of(invocation), invocation)
         if inspect.isawaitable(result):
             result = await result
-        response = as_response(result)
-        if not send_whole(invocation, response):
-            await _stream(invocation, response)
+        streaming = send(invocation, as_response(result))
+        if streaming is not None:
+            await streaming
 
     def handle_blocking(self, invocation: Invocation) -> None:
         """Call the synchronous handler and send what it returns."""
         result = self._call(Request.of(invocation), invocation)
         if inspect.isawaitable(result):
             result = invocation.server.run_until(_awaited(result))
-        response = as_response(result)
-        if not send_whole(invocation, response):
-            invocation.server.run_until(_stream(invocation, response))
+        streaming = send(invocation, as_response(result))
+        if streaming is not None:
+            invocation.server.run_until(streaming)
 
 
 async def _awaited(awaitable: Awaitable[Any]) -> Any:
@@ -115,25 +115,23 @@ def as_response(result: Any) -> Response:
     )
 
 
-def send_whole(invocation: Invocation, response: Response) -> bool:
-    """Queue a response that fits into one write; False when it has to be streamed."""
+def send(invocation: Invocation, response: Response) -> Coroutine[Any, Any, None] | None:
+    """Queue a response that fits into one write; of any other return what streams it."""
     body = response.take_whole()
-    if body is None or not invocation.response.fits(len(body)):
-        return False
     head = invocation.head_frame(response.status, response.encoded_headers())
-    invocation.outbox = head + invocation.response.frame(body)
-    return True
+    if body is not None and invocation.response.fits(len(body)):
+        invocation.outbox = head + invocation.response.frame(body)
+        return None
+    return _stream(invocation, head, response if body is None else body)
 
 
-async def _stream(invocation: Invocation, response: Response) -> None:
+async def _stream(invocation: Invocation, head: bytes, body: Response | bytes) -> None:
     out = invocation.response
-    body = response.take_whole()
-    head = invocation.head_frame(response.status, response.encoded_headers())
     invocation.server.channel.send(head)
-    if body is not None:
+    if isinstance(body, bytes):
         await out.write(body, end=True)
         return
-    async for chunk in response.take_chunks():
+    async for chunk in body.take_chunks():
         if out.closed:
             raise asyncio.CancelledError
         await out.write(chunk)

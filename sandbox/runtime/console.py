@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 import math
 import sys
@@ -18,37 +19,52 @@ from sandbox.runtime.trace import clean
 
 MAX_TEXT = 16 * 1024
 """Bytes of one argument."""
-_MAX_ITEMS = 100
+_MAX_ITEMS = 1000
 _MAX_DEPTH = 6
 _MAX_MESSAGE = 64 * 1024
 _INT64 = 1 << 63
 
 
-def json_safe(value: Any, depth: int = 0) -> Any:
-    """Return what JSON can hold of ``value``; anything else becomes its string, capped."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return clean(value, MAX_TEXT)
-    if isinstance(value, int) and -_INT64 <= value < _INT64:
-        return int(value)
-    if isinstance(value, float) and math.isfinite(value):
-        return float(value)
-    if depth < _MAX_DEPTH and isinstance(value, dict):
-        pairs = list(value.items())[:_MAX_ITEMS]
-        return {_text(key): json_safe(item, depth + 1) for key, item in pairs}
-    if depth < _MAX_DEPTH and isinstance(value, list | tuple):
-        return [json_safe(item, depth + 1) for item in value[:_MAX_ITEMS]]
-    return _text(value)
+class _Plain:
+    """Makes one argument fit for JSON, within a budget of items and bytes."""
+
+    def __init__(self) -> None:
+        self._items = _MAX_ITEMS
+        self._bytes = MAX_TEXT
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        """Return what JSON can hold of ``value``; anything else becomes its string."""
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, int) and -_INT64 <= value < _INT64:
+            return int(value)
+        if isinstance(value, float) and math.isfinite(value):
+            return float(value)
+        if isinstance(value, dict | list | tuple):
+            return self._container(value, depth) if depth < _MAX_DEPTH else "..."
+        return self._text(value)
+
+    def _container(self, value: Any, depth: int) -> Any:
+        taken = list(itertools.islice(value, max(0, self._items)))
+        self._items -= len(taken)
+        if not isinstance(value, dict):
+            return [self.of(item, depth + 1) for item in taken]
+        return {self._text(key): self.of(value[key], depth + 1) for key in taken}
+
+    def _text(self, value: Any) -> str:
+        if isinstance(value, int) and not isinstance(value, bool):
+            value = f"<integer of {value.bit_length()} bits>"
+        try:
+            text = clean(str(value), max(64, self._bytes))
+        except Exception as error:
+            text = f"<{type(value).__name__} whose str() raised {type(error).__name__}>"
+        self._bytes -= len(text)
+        return text
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, int):
-        return f"<integer of {value.bit_length()} bits>"
-    try:
-        return clean(str(value), MAX_TEXT)
-    except Exception as error:
-        return f"<{type(value).__name__} whose str() raised {type(error).__name__}>"
+def json_safe(value: Any) -> Any:
+    """Return what JSON can hold of ``value``, capped."""
+    return clean(value, MAX_TEXT) if type(value) is str else _Plain().of(value)
 
 
 class Recorder:
@@ -119,10 +135,8 @@ class LineWriter(io.TextIOBase):
         *lines, rest = (partial.pop(self._level, "") + text).split("\n")
         for line in lines:
             self._recorder.record(self._level, [line])
-        if len(rest) > MAX_TEXT:
-            self._recorder.record(self._level, [rest])
-        elif rest:
-            partial[self._level] = rest
+        if rest:
+            partial[self._level] = rest[:MAX_TEXT]
         return len(text)
 
     def _partial(self) -> dict[str, str]:

@@ -53,7 +53,9 @@ class Server:
         self.subrequests = Subrequests(channel)
         self.adapter: Adapter | None = None
         self._tracer = tracer
-        self._deferred: deque[Frame] = deque()
+        self._deferred: deque[Invocation] = deque()
+        self._running: Invocation | None = None
+        """The one that synchronous code serves."""
         self._draining = False
         self._root: asyncio.Task[None] | None = None
         self._awaited: asyncio.Task[Any] | None = None
@@ -88,7 +90,7 @@ class Server:
     def _start_early(self) -> None:
         """Take what came in while the script was loading."""
         while self._deferred:
-            self._on_frame(self._deferred.popleft())
+            self._launch(self._deferred.popleft())
         self.channel.dispatch_pending()
 
     async def _until_drained(self) -> None:
@@ -97,8 +99,10 @@ class Server:
     def _serve_blocking(self) -> None:
         while not (self._draining and not self._deferred):
             try:
-                frame = self._deferred.popleft() if self._deferred else self.channel.next_frame()
-                self._on_frame(frame)
+                if self._deferred:
+                    self._launch(self._deferred.popleft())
+                else:
+                    self._on_frame(self.channel.next_frame())
             except CpuLimitExceeded as error:  # its frame was a finaliser that ran in ours
                 self._report_stray(error)
 
@@ -108,6 +112,7 @@ class Server:
 
     def run_until(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run the event loop until ``coroutine`` is done. Raises what it raises."""
+        self.loop.call_soon(self.channel.dispatch_pending)
         task = self.loop.create_task(coroutine)
         outer, self._awaited = self._awaited, task
         try:
@@ -138,13 +143,18 @@ class Server:
                 self._cancel(invocation)
 
     def _start(self, frame: Frame) -> None:
-        adapter = self.adapter
-        if adapter is None or (self.invocations and not adapter.concurrent):
-            self._deferred.append(frame)
-            return
         head = decode_struct(RequestHead, frame.payload)
         invocation = Invocation(self, frame.stream, head, ended=bool(frame.flags & END))
         self.invocations[frame.stream] = invocation
+        if self.adapter is None or self._running is not None:
+            self._deferred.append(invocation)
+        else:
+            self._launch(invocation)
+
+    def _launch(self, invocation: Invocation) -> None:
+        adapter = self.adapter
+        if adapter is None:
+            raise RuntimeError("a request before the script was loaded")
         self.recorder.outside_left = self.log_bytes
         if adapter.concurrent:
             self._spawn(self._run(adapter, invocation), invocation)
@@ -172,25 +182,33 @@ class Server:
         except BaseException as error:
             self._failed(invocation, error)
         if invocation.waiting:
+            self._answer(invocation)
             await self._settle(invocation)
         self._finish(invocation)
 
     def _run_blocking(self, adapter: Adapter, invocation: Invocation) -> None:
         current.set(invocation)
+        self._running = invocation
         try:
-            adapter.handle_blocking(invocation)
+            if not invocation.cancelled:
+                adapter.handle_blocking(invocation)
         except BaseException as error:
             self._failed(invocation, error)
         if invocation.waiting:
+            self._answer(invocation)
             self.run_until(self._settle(invocation))
+        self._running = None
         self._finish(invocation)
 
-    async def _settle(self, invocation: Invocation) -> None:
-        """Wait for what waitUntil was given, and for what that gives it in turn."""
+    def _answer(self, invocation: Invocation) -> None:
+        """Send the response before what waitUntil was given takes its time."""
         if invocation.tripped and not invocation.cpu_reported:
             self._failed(invocation, CpuLimitExceeded())
         invocation.flush()
         invocation.handled = True
+
+    async def _settle(self, invocation: Invocation) -> None:
+        """Wait for what waitUntil was given, and for what that gives it in turn."""
         invocation.task = asyncio.current_task()
         while invocation.waiting:
             waiting, invocation.waiting = invocation.waiting, []
@@ -243,11 +261,12 @@ class Server:
     def _cancel(self, invocation: Invocation) -> None:
         """Nobody waits for the answer: the first time end the handler, then what it left behind."""
         if invocation.handled:
+            invocation.cancelled = True
             if invocation.task is not None:
                 invocation.task.cancel()
             return
         invocation.cancel(ClientGone("the client closed the connection"))
-        task = invocation.task or self._awaited
+        task = self._awaited if invocation is self._running else invocation.task
         if task is None or self.adapter is None:
             return
         if self.adapter.kind == "asgi":

@@ -11,6 +11,7 @@ from sandbox.protocol import ExceptionRecord
 
 MAX_STACK = 16 * 1024
 MAX_MESSAGE = 4 * 1024
+MAX_BRIEF_FRAMES = 40
 _RUNTIME_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _STDLIB_DIR = os.path.dirname(os.__file__) + os.sep
 _SITE_PACKAGES = os.sep + "site-packages" + os.sep
@@ -57,7 +58,8 @@ class Tracer:
             if isinstance(error, MemoryError):
                 traceback.clear_frames(error.__traceback__)
             message = self.message(error)
-            stack = self.stack(error)
+            # Each millisecond spent here is on the account of an invocation that has none left.
+            stack = self.brief_stack(error) if kind == "cpu" else self.stack(error)
         except BaseException as second:  # a hostile __str__, or no memory even for this
             stack = f"{name} (its traceback could not be written: {type(second).__name__})\n"
         return ExceptionRecord(kind, clean(name, 256), message, stack, int(time.time() * 1000))
@@ -71,6 +73,21 @@ class Tracer:
         described = traceback.TracebackException.from_exception(error, compact=True)
         self._filter(described, depth=0)
         return clean("".join(described.format()), MAX_STACK)
+
+    def brief_stack(self, error: BaseException) -> str:
+        """Format the traceback by hand, a tenth of the time that the full form takes."""
+        lines = ["Traceback (most recent call last):\n"]
+        step: TracebackType | None = error.__traceback__
+        while step is not None and len(lines) < MAX_BRIEF_FRAMES:
+            code, number = step.tb_frame.f_code, step.tb_lineno
+            path = code.co_filename
+            if path.startswith(self.app_prefix):
+                name = self.relative(path)
+                lines.append(f'  File "{name}", line {number}, in {code.co_name}\n')
+                lines.append(f"    {source_line(path, number)}\n")
+            step = step.tb_next
+        lines.append(f"{type(error).__name__}: {self.message(error)}\n")
+        return clean("".join(lines), MAX_STACK)
 
     def location(self, error: BaseException) -> tuple[str | None, int | None]:
         """Return the innermost file and line of the tenant's, from the bundle's root."""
@@ -104,6 +121,18 @@ class Tracer:
         for linked in (described.__cause__, described.__context__, *(described.exceptions or ())):
             if linked is not None:
                 self._filter(linked, depth + 1)
+
+
+def source_line(path: str, number: int) -> str:
+    """Return a line of a file, stripped; empty when it cannot be had."""
+    try:
+        with open(path, "rb") as file:
+            for count, line in enumerate(file, 1):
+                if count == number:
+                    return line.decode("utf-8", "replace").strip()
+    except OSError:
+        return ""
+    return ""
 
 
 def kind_of(error: BaseException) -> str:
