@@ -81,7 +81,7 @@ def api() -> Iterator[ScriptedApi]:
     starlette = Starlette(routes=[Route("/{path:path}", scripted.handle, methods=methods)])
     listener = socket.create_server(("127.0.0.1", 0))
     scripted.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server = _Server(uvicorn.Config(starlette, log_level="critical", lifespan="off"))
+    server = _Server(uvicorn.Config(starlette, log_config=None, access_log=False, lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     assert server.ready.wait(10)
