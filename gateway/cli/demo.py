@@ -114,9 +114,10 @@ class _Demo:
         samples = [sample for sample in SAMPLES if sample.runnable]
         for sample in SAMPLES:
             if not sample.runnable:
-                self._say(("! ", "yellow"), f"left out {sample.script}, {sample.what}: ")
                 self._say(
-                    "  it needs ", (f"{sample.requires}: pip install 'waypost[demo]'", "bold")
+                    ("! ", "yellow"),
+                    f"left out {sample.script}, {sample.what}; {sample.requires} is missing: ",
+                    ("pip install 'waypost[demo]'", "bold"),
                 )
         with self._node.client() as client, resources.as_file(_samples()) as directory:
             for sample in samples:
