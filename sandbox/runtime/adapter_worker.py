@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -76,7 +77,12 @@ class WorkerAdapter:
         result = self._call(Request.of(invocation), invocation)
         if inspect.isawaitable(result):
             result = invocation.server.run_until(_awaited(result))
-        streaming = send(invocation, as_response(result))
+        response = as_response(result)
+        chunks = response.take_plain()
+        if chunks is not None:
+            _stream_blocking(invocation, response, chunks)
+            return
+        streaming = send(invocation, response)
         if streaming is not None:
             invocation.server.run_until(streaming)
 
@@ -131,8 +137,21 @@ async def _stream(invocation: Invocation, head: bytes, body: Response | bytes) -
     if isinstance(body, bytes):
         await out.write(body, end=True)
         return
-    async for chunk in body.take_chunks():
-        if out.closed:
-            raise asyncio.CancelledError
-        await out.write(chunk)
+    async with contextlib.aclosing(body.take_chunks()) as chunks:
+        async for chunk in chunks:
+            if out.closed:
+                raise asyncio.CancelledError
+            await out.write(chunk)
     await out.write(b"", end=True)
+
+
+def _stream_blocking(invocation: Invocation, response: Response, chunks: Iterator[bytes]) -> None:
+    out = invocation.response
+    head = invocation.head_frame(response.status, response.encoded_headers())
+    invocation.server.channel.send(head)
+    with contextlib.closing(chunks):  # type: ignore[type-var]
+        for chunk in chunks:
+            out.write_blocking(chunk)
+            if out.closed:
+                raise asyncio.CancelledError
+    out.write_blocking(b"", end=True)

@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 import traceback
 from typing import NoReturn
 
@@ -69,6 +70,7 @@ def _live(wire_fd: int, app_dir: str, scratch_dir: str) -> None:
     loader.write_modules(app_dir, init.modules, content)
     del content, received
     os.chdir(scratch_dir)
+    sys.argv = [init.main]
     loader.prepare_path(app_dir, init.main)
     loaded = _load(server, limit, tracer, init, app_dir)
     if isinstance(loaded, Failed):

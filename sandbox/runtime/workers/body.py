@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from sandbox.runtime.channel import IncomingBody
@@ -23,7 +23,7 @@ class BodyStream:
     def __init__(self, owner: Body) -> None:
         self._owner = owner
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncGenerator[bytes, None]:
         return self._owner.take_chunks()
 
 
@@ -91,10 +91,18 @@ class Body:
         self._use()
         return source or b""
 
-    def take_chunks(self) -> AsyncIterator[builtins.bytes]:
+    def take_chunks(self) -> AsyncGenerator[builtins.bytes, None]:
         """Consume the body chunk by chunk."""
         self._use()
         return chunks_of(self._source)
+
+    def take_plain(self) -> Iterator[builtins.bytes] | None:
+        """Consume a body that a synchronous iterator yields; None when it is no such body."""
+        source = self._source
+        if source is None or isinstance(source, builtins.bytes | IncomingBody | AsyncIterable):
+            return None
+        self._use()
+        return plain_chunks(source)
 
     def hand_over(self) -> Source:
         """Give the body to another owner; here it counts as used."""
@@ -117,7 +125,7 @@ class Body:
         self._used = self._source is not None
 
 
-async def chunks_of(source: Source) -> AsyncIterator[bytes]:
+async def chunks_of(source: Source) -> AsyncGenerator[bytes, None]:
     """Iterate over any body source."""
     if source is None:
         return
@@ -127,11 +135,25 @@ async def chunks_of(source: Source) -> AsyncIterator[bytes]:
         while chunk := await source.read_chunk():
             yield chunk
     elif isinstance(source, AsyncIterable):
-        async for item in source:
-            yield as_chunk(item)
+        try:
+            async for item in source:
+                yield as_chunk(item)
+        finally:
+            if (close := getattr(source, "aclose", None)) is not None:
+                await close()
     else:
+        for chunk in plain_chunks(source):
+            yield chunk
+
+
+def plain_chunks(source: Iterable[Any]) -> Iterator[bytes]:
+    """Iterate over a synchronous body source, and close it afterwards."""
+    try:
         for item in source:
             yield as_chunk(item)
+    finally:
+        if (close := getattr(source, "close", None)) is not None:
+            close()
 
 
 def as_chunk(item: Any) -> bytes:
@@ -148,12 +170,12 @@ def as_chunk(item: Any) -> bytes:
 class _Tee:
     """One source, two readers; what only one has read is kept for the other."""
 
-    def __init__(self, source: AsyncIterator[bytes]) -> None:
+    def __init__(self, source: AsyncGenerator[bytes, None]) -> None:
         self._source = source
         self._kept: tuple[list[bytes], list[bytes]] = ([], [])
         self._over = False
 
-    async def branch(self, side: int) -> AsyncIterator[bytes]:
+    async def branch(self, side: int) -> AsyncGenerator[bytes, None]:
         mine, other = self._kept[side], self._kept[1 - side]
         while True:
             if mine:

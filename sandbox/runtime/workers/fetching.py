@@ -24,7 +24,9 @@ async def fetch(resource: str | Request, **init: Any) -> FetchResponse:
     invocation = require_current("fetch()")
     server = invocation.server
     if asyncio.get_running_loop() is not server.loop:
-        raise RuntimeError("fetch() runs on the worker's own event loop: use run_sync() in threads")
+        raise RuntimeError(
+            "fetch() needs the worker's own event loop: use run_sync(), not asyncio.run()"
+        )
     request = Request(resource, **init) if init or isinstance(resource, str) else resource
     body: bytes | AsyncIterable[bytes] | None = request.take_whole()
     if body is None:

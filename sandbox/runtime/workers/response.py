@@ -47,7 +47,7 @@ class Response(Body):
             self._source, kind = (None, None) if body is None else body_source(body)
         if kind and not any(name == b"content-type" for name, _ in self._pairs):
             self._pairs = [*self._pairs, (b"content-type", kind.encode("latin-1"))]
-        if self.status in _BODILESS and self._source is not None:
+        if self.status in _BODILESS and self._source:
             raise TypeError(f"a response with status {self.status} cannot have a body")
 
     @property

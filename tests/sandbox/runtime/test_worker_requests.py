@@ -353,3 +353,41 @@ def test_drain_of_synchronous_code(instance: Instance) -> None:
     assert instance.get().body == b"x"
     instance.drain()
     assert instance.wait() == 0
+
+
+@pytest.mark.parametrize("kind", ["async def", "def"])
+@pytest.mark.parametrize("chunks", ["async def", "def"])
+def test_streams_are_closed_when_the_client_leaves(
+    instance: Instance, kind: str, chunks: str
+) -> None:
+    source = f"""
+from workers import Response
+{chunks} endless():
+    try:
+        while True:
+            yield b"x" * 10_000
+    finally:
+        print("closed")
+{kind} on_fetch(request):
+    return Response(endless())
+"""
+    instance.load(source)
+    instance.give_credit = False
+    stream = instance.open()
+    instance.until(lambda: instance.credit[stream] == 0)
+    instance.cancel(stream)
+    assert instance.finish(stream).lines("log") == ["closed"]
+
+
+def test_synchronous_streams_may_wait_with_run_sync(instance: Instance) -> None:
+    source = """
+import asyncio
+from workers import Response, run_sync
+def on_fetch(request):
+    def chunks():
+        yield b"read "
+        yield run_sync(request.bytes())
+    return Response(chunks())
+"""
+    instance.load(source)
+    assert instance.get(method="POST", body=b"later").body == b"read later"
