@@ -25,6 +25,8 @@ _SPAWN_TIMEOUT_SECONDS: Final = 10.0
 _MAX_FIRST_FRAME: Final = 16 * 1024
 _RESTARTS: Final = 5
 _RESTART_PERIOD_SECONDS: Final = 30.0
+_NOT_THE_HOST: Final = ("preload", "one thread")
+"""Steps of the zygote that fail for reasons of the installed packages."""
 _PROBE_SPEC: Final = SandboxSpec()
 
 
@@ -159,9 +161,9 @@ class Supervisor:
         for barrier in barriers:
             if barrier.required and not barrier.available:
                 return HostUnfit(barrier.name, barrier.detail, barrier.fix)
-        if error.step.startswith(("verify", "probe", "seccomp", "landlock", "namespaces")):
-            return HostUnfit(error.step, error.why, "run `waypost doctor` on this host")
-        return SupervisorDown(str(error))
+        if error.step in _NOT_THE_HOST:
+            return SupervisorDown(str(error))
+        return HostUnfit(error.step, error.why, "run `waypost doctor` on this host")
 
     async def _probe(self, zygote: ZygoteProcess) -> None:
         """Let a throw-away instance try to break out before any other is started."""

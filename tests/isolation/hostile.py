@@ -27,7 +27,7 @@ SERVE: Final = """
 import inspect as _inspect, json as _json
 from workers import Response as _Response
 async def on_fetch(request, env, ctx):
-    result = attempt()
+    result = attempt(env) if _inspect.signature(attempt).parameters else attempt()
     if _inspect.isawaitable(result):
         result = await result
     return _Response(_json.dumps(result, default=repr))
