@@ -26,7 +26,7 @@ from gateway.edge.asgi import Edge
 from gateway.edge.reply import send_error_page
 from gateway.errors import ConfigError
 from gateway.model.script import ScriptKey
-from gateway.observer import Observers
+from gateway.observer import Observer, Observers
 from gateway.pool.lease import Leases
 from gateway.pool.pool import Pool
 from gateway.pool.starter import Launcher, Starter
@@ -102,7 +102,7 @@ class Node:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.data_dir = Path(config.data_dir)
-        self.metrics = Metrics()
+        self.metrics = Metrics(insecure=config.insecure_no_sandbox)
         self.tail = TailHub()
         self.supervisor = Supervisor(
             SupervisorSettings(
@@ -144,8 +144,8 @@ class Node:
         self, stack: contextlib.AsyncExitStack, store: SqliteStore
     ) -> tuple[Edge, Services]:
         config = self.config
-        observers = Observers([self.metrics, self.tail, self._access_log(stack)])
-        self.metrics.set_insecure(self.supervisor.insecure)
+        observers = self._observers(stack)
+        stack.callback(self.tail.close)
         watchdog = Watchdog()
         stack.callback(watchdog.close)
         outbound = Outbound(config.egress)
@@ -185,10 +185,15 @@ class Node:
         )
         return Edge(dispatcher, config), services
 
-    def _access_log(self, stack: contextlib.AsyncExitStack) -> AccessLog:
-        access_log = AccessLog(self.config.access_log, self.data_dir)
-        stack.callback(access_log.close)
-        return access_log
+    def _observers(self, stack: contextlib.AsyncExitStack) -> Observers:
+        observers: list[Observer] = [self.metrics, self.tail]
+        path = self.config.access_log.path
+        if path:
+            to_stdout = path == "-"
+            log = AccessLog.to_stdout() if to_stdout else AccessLog.to_file(self.data_dir / path)
+            stack.callback(log.close)
+            observers.append(log)
+        return Observers(observers)
 
     async def _serve(
         self,

@@ -11,14 +11,14 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A mapping of routing.yaml; an unknown key is an error."""
 
 
-class Listen(_Section):
+class Listen(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """An address to listen on."""
 
     host: str = "127.0.0.1"
     port: int = 8787
 
 
-class Routing(_Section):
+class Routing(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a hostname leads to a script."""
 
     base_domain: str = "localhost"
@@ -49,7 +49,7 @@ class Routing(_Section):
     """How long a route may be served from memory; changes made on this node act at once."""
 
 
-class Runtime(_Section):
+class Runtime(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What tenant code finds."""
 
     packages: tuple[str, ...] = ("fastapi", "starlette", "flask")
@@ -60,14 +60,14 @@ class Runtime(_Section):
     """Elapsed milliseconds to load a script."""
 
 
-class SandboxConfig(_Section):
+class SandboxConfig(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How strictly tenants are jailed."""
 
     minimum_level: str = "namespaces"
     """``full`` (namespaces, Landlock, seccomp) or ``namespaces`` (namespaces, seccomp)."""
 
 
-class Egress(_Section):
+class Egress(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where subrequests may go."""
 
     allow_private: bool = False
@@ -78,7 +78,7 @@ class Egress(_Section):
     """Longest wait for a byte of an answer."""
 
 
-class Upload(_Section):
+class Upload(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an upload may be."""
 
     max_mb: int = 10
@@ -87,7 +87,7 @@ class Upload(_Section):
     """Number of files in a bundle."""
 
 
-class AccessLog(_Section):
+class AccessLog(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One JSON line per request."""
 
     path: str = "access.log"
@@ -119,7 +119,7 @@ DEFAULT_PLANS: dict[str, Limits] = {
 }
 
 
-class Config(_Section):
+class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A node."""
 
     listen: Listen = Listen()

@@ -65,6 +65,7 @@ class Instance:
         self.served = 0
         self.idle_since = time.monotonic()
         self.started_ns = 0
+        self._changed_ns = 0
         self.why_dead = ""
         self._on_change = on_change
         self._loaded: asyncio.Future[Ready | Failed] = asyncio.get_running_loop().create_future()
@@ -136,15 +137,17 @@ class Instance:
         """It can take another request."""
         return self.in_flight + self.reserved < self.capacity
 
-    def oldest_ns(self) -> int:
-        """Age of the oldest request in flight."""
-        started = [exchange.started_ns for exchange in self.channel.exchanges.values()]
-        return time.monotonic_ns() - min(started) if started else 0
+    def is_burning(self, cpu_ns: int) -> bool:
+        """One of its requests keeps the process busy: others would wait behind it."""
+        if time.monotonic_ns() - self._changed_ns < cpu_ns:
+            return False
+        return self.meter.burning_ns() > cpu_ns
 
     def open(self, request: Request, route: Route, now_ns: int) -> Exchange:
         """Put a request in at ``now_ns`` (monotonic); its CPU and wall time count from here."""
         self.in_flight += 1
         self.served += 1
+        self._changed_ns = now_ns
         exchange = self.channel.open(lambda stream: Exchange(self.channel, stream, request, route))
         limits = route.limits
         exchange.started_ns = now_ns
@@ -180,6 +183,7 @@ class Instance:
         self.channel.forget(exchange)
         self._subrequests.end_of(exchange)
         self.in_flight -= 1
+        self._changed_ns = time.monotonic_ns()
         if self.meter.tripped is not None and self.state is State.SERVING:
             self.state = State.DRAINING
         if self.in_flight == 0:

@@ -31,8 +31,8 @@ from sandbox import SandboxError
 
 logger = logging.getLogger(__name__)
 
-GROW_AFTER_NS = 2_000_000
-"""An instance whose oldest request is older than this is not shared while more may be started."""
+BUSY_NS = 2_000_000
+"""An instance that has burnt this much CPU on what it has is not given more while others may be."""
 IDLE_BURN_NS = 50_000_000
 """CPU that an instance may burn between two requests, per sweep."""
 SWEEP_SECONDS = 1.0
@@ -81,7 +81,7 @@ class Group:
                 return instance
             if load < instance.capacity and (best is None or load < best.in_flight + best.reserved):
                 best = instance
-        if best is not None and self.may_grow(limits) and best.oldest_ns() > GROW_AFTER_NS:
+        if best is not None and best.is_burning(BUSY_NS) and self.may_grow(limits):
             return None
         return best
 

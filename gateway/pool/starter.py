@@ -15,7 +15,7 @@ from sandbox.protocol import Ready
 
 logger = logging.getLogger(__name__)
 
-SHARED_REQUESTS = 16
+SHARED_REQUESTS = 32
 """Requests that one instance of asynchronous code serves at once."""
 BUNDLE_SLACK = 4 * MIB
 

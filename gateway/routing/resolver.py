@@ -30,6 +30,8 @@ class _Target(msgspec.Struct, frozen=True):
     mount: str = ""
     explicit: bool = False
     """An operator's record says so: a missing script is then named as such."""
+    tenant: str = ""
+    """Whose hostname it is; a script that has become another tenant's does not answer on it."""
 
 
 _NOWHERE = _Target(None)
@@ -61,9 +63,9 @@ class Resolver:
         if target is None or target.key is None:
             return None
         route = self._scripts.get(target.key)
-        if route is None or not target.mount:
-            return route
-        return msgspec.structs.replace(route, mount=target.mount)
+        if route is None or (target.tenant and target.tenant != route.tenant):
+            return None
+        return msgspec.structs.replace(route, mount=target.mount) if target.mount else route
 
     async def resolve(self, request: Request) -> Route:
         """The route. Raises NotConfigured or ScriptNotFound."""
@@ -73,7 +75,7 @@ class Resolver:
         if target.key is None:
             raise NotConfigured(f"No worker answers to {request.host or 'this address'}.")
         route = await self._script(target.key)
-        if route is None:
+        if route is None or (target.tenant and target.tenant != route.tenant):
             if target.explicit:
                 raise ScriptNotFound(
                     f"This hostname leads to a worker that does not exist: {target.key.name}."
@@ -144,7 +146,8 @@ class Resolver:
             logger.exception("unreadable hostname record", extra={"hostname": host})
             return _NOWHERE
         namespace = record.namespace or self._config.default_namespace
-        return _Target(ScriptKey(namespace, record.worker_name), explicit=True)
+        key = ScriptKey(namespace, record.worker_name)
+        return _Target(key, explicit=True, tenant=record.tenant)
 
     def _function_target(self, path: bytes) -> _Target:
         prefix = function_prefix(path)

@@ -16,7 +16,7 @@ from typing import Final
 
 from sandbox.jail import syscalls
 
-NICE: Final = 18
+NICE: Final = 5
 """Nice value of instances: the gateway goes first."""
 _NICEST: Final = 19
 """What anybody may set: the call that finds nice refused may itself have left it there."""

@@ -8,6 +8,7 @@ that ends takes its unspent rest out.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,6 +22,8 @@ GRACE_NS = 10_000_000
 RETRY_NS = 1_000_000
 """The soft limit's signal is sent again after this long."""
 MINIMUM_WAIT_NS = 100_000
+SHARED_READING_NS = 300_000
+"""The clock of a process that serves several is read this often at most when one comes or goes."""
 MEMORY_CHECK_NS = 20_000_000
 """A process in use is looked at this often at least, for its memory."""
 
@@ -80,6 +83,7 @@ class Meter:
         self._last_ns = 0
         self._share_ns = 0
         self._allowed_ns = 0
+        self._settled_at_ns = 0
         self.armed = False
         self.idle_ns = 0
         """CPU burnt while nothing was in flight, since last asked."""
@@ -96,11 +100,11 @@ class Meter:
 
     def begin(self, budget_ns: int, deadline_ns: int, on_expired: Callable[[], None]) -> Charge:
         """Open an entry. ``on_expired`` is called once when its wall time is over."""
-        cpu_ns = self._read(exact=bool(self._charges))
         if self._charges:
-            self._settle(cpu_ns)
+            self._settle_shared()
             self._allowed_ns += budget_ns
         else:
+            cpu_ns = self._read(exact=False)
             self.idle_ns += cpu_ns - self._last_ns
             self._last_ns = cpu_ns
             self._allowed_ns = cpu_ns + budget_ns
@@ -117,9 +121,12 @@ class Meter:
         """
         if charge not in self._charges:
             return 0
-        if final_cpu_ns is None:
-            final_cpu_ns = self._read(exact=len(self._charges) > 1)
-        self._settle(max(final_cpu_ns, self._last_ns))
+        if final_cpu_ns is not None:
+            self._settle(max(final_cpu_ns, self._last_ns))
+        elif len(self._charges) > 1:
+            self._settle_shared()
+        else:
+            self._settle(self._read(exact=False))
         self._charges.remove(charge)
         used_ns = self._share_ns - charge.start_share_ns
         self._allowed_ns -= max(0, charge.budget_ns - used_ns)
@@ -182,6 +189,18 @@ class Meter:
         for charge in [c for c in self._charges if c.deadline_ns <= now_ns and not c.expired]:
             charge.expired = True
             charge.on_expired()
+
+    def burning_ns(self) -> int:
+        """CPU used since anything was last put in or taken out, ns: what one of them burns now."""
+        return self._read(exact=True) - self._last_ns
+
+    def _settle_shared(self) -> None:
+        """Settle among several, unless that was done a moment ago: a reading costs a microsecond
+        or two, and what it would tell is split among many."""
+        now_ns = time.monotonic_ns()
+        if now_ns - self._settled_at_ns > SHARED_READING_NS:
+            self._settled_at_ns = now_ns
+            self._settle(self._read(exact=True))
 
     def _settle(self, cpu_ns: int) -> None:
         if not self._charges:

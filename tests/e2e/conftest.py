@@ -1,0 +1,16 @@
+"""One node for all end-to-end tests of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.node import LiveNode, live_node
+
+
+@pytest.fixture(scope="session")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
+    """A running node with three plans and nothing deployed."""
+    with live_node(tmp_path_factory.mktemp("node")) as live:
+        yield live

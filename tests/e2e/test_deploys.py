@@ -1,0 +1,140 @@
+"""Uploads: validated by running them, atomic, and in force for the next request."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
+import httpx
+
+from tests.support.node import SCRIPTS, LiveNode
+
+ANSWER = """
+from workers import Response
+async def on_fetch(request):
+    return Response("{0}")
+"""
+
+
+def error_of(answer: httpx.Response) -> tuple[int, int, str]:
+    body = answer.json()
+    assert body["success"] is False
+    assert body["result"] is None
+    return answer.status_code, body["errors"][0]["code"], body["errors"][0]["message"]
+
+
+def test_the_next_request_is_served_by_the_new_code(node: LiveNode) -> None:
+    for number in range(10):
+        node.deploy("fresh", ANSWER.format(number))
+        assert node.request("fresh").text == str(number)
+
+
+def test_a_syntax_error_names_the_tenants_file_and_line_and_the_old_code_serves(
+    node: LiveNode,
+) -> None:
+    node.deploy("careful", ANSWER.format("good"))
+    status, code, message = error_of(
+        node.upload("careful", {"entry.py": "x = 1\n\ndef broken(:\n    pass\n"})
+    )
+    assert (status, code) == (400, 10021)
+    assert "SyntaxError" in message
+    assert "entry.py:3" in message
+    assert node.request("careful").text == "good"
+
+
+def test_an_exception_in_an_imported_module_names_that_module(node: LiveNode) -> None:
+    modules: dict[str, str | bytes] = {
+        "main.py": "import helper\nasync def on_fetch(r):\n    pass\n",
+        "helper.py": "\n\nundefined_name\n",
+    }
+    status, code, message = error_of(node.upload("helped", modules))
+    assert (status, code) == (400, 10021)
+    assert "NameError" in message
+    assert "helper.py:3" in message
+    assert node.request("helped").status_code == 404
+
+
+def test_a_script_without_an_entry_point_is_refused(node: LiveNode) -> None:
+    status, code, _ = error_of(node.upload("nothing", {"main.py": "x = 1\n"}))
+    assert (status, code) == (400, 10068)
+
+
+def test_an_endless_top_level_is_stopped_at_the_start_up_limit(node: LiveNode) -> None:
+    status, code, message = error_of(node.upload("forever", {"main.py": "while True:\n    pass\n"}))
+    assert (status, code) == (400, 10021)
+    assert "startup" in message.lower()
+
+
+def test_redeploys_under_traffic_lose_nothing(node: LiveNode) -> None:
+    node.api.put("/v1/tenants/busy", json={"plan": "enterprise"}).raise_for_status()
+    node.deploy("busy", ANSWER.format(0))
+    done = Event()
+
+    def traffic() -> list[int]:
+        seen = []
+        with httpx.Client(base_url=node.url, timeout=30) as client:
+            while not done.is_set():
+                answer = client.get("/", headers={"Host": "busy.localhost"})
+                assert answer.status_code == 200, answer.text
+                seen.append(int(answer.text))
+        return seen
+
+    with ThreadPoolExecutor(4) as threads:
+        running = [threads.submit(traffic) for _ in range(4)]
+        for number in range(1, 15):
+            node.deploy("busy", ANSWER.format(number))
+        done.set()
+        for future in running:
+            seen = future.result()
+            assert seen == sorted(seen), "old code answered after new code had"
+
+
+def test_another_tenants_token_reaches_nothing(node: LiveNode) -> None:
+    node.deploy("mine", ANSWER.format("mine"))
+    node.deploy("yours", ANSWER.format("yours"))
+    token = node.api.post("/v1/tenants/yours/tokens", json={"label": "ci"}).json()["token"]
+    with httpx.Client(
+        base_url=node.api.base_url, headers={"Authorization": f"Bearer {token}"}
+    ) as yours:
+        own = SCRIPTS.replace("/platform/", "/yours/")
+        assert yours.get(f"{own}/yours").status_code == 200
+        for path in (
+            f"{SCRIPTS}/mine",
+            f"{own}/mine",
+            "/v1/tenants/mine",
+            "/v1/scripts/mine/tail",
+            "/v1/tenants/mine/tail",
+        ):
+            assert yours.get(path).status_code in (403, 404), path
+        assert yours.delete(f"{own}/mine").status_code in (403, 404)
+        assert yours.put("/v1/routes/steal.example", json={"script": "mine"}).status_code in (
+            403,
+            404,
+        )
+    assert node.request("mine").text == "mine"
+
+
+def test_the_control_api_is_not_on_the_tenants_port(node: LiveNode) -> None:
+    for path in ("/metrics", "/healthz", "/v1/tenants", "/client/v4/accounts"):
+        assert node.client.get(path).status_code == 404
+    host = httpx.URL(node.url).netloc.decode()
+    assert node.client.get("/metrics", headers={"Host": host}).status_code == 404
+
+
+def test_metrics_name_tenant_script_outcome_and_status(node: LiveNode) -> None:
+    node.deploy("metered", ANSWER.format("x"))
+    node.request("metered")
+    text = node.api.get("/metrics").text
+    line = next(
+        line
+        for line in text.splitlines()
+        if line.startswith("waypost_requests_total{") and 'script="metered"' in line
+    )
+    assert 'tenant="metered"' in line
+    assert 'outcome="ok"' in line
+    assert 'status="200"' in line
+    assert line.endswith(" 1")
+    assert (
+        'waypost_cpu_seconds_total{namespace="production",tenant="metered",script="metered"}'
+        in text
+    )

@@ -1,0 +1,161 @@
+"""The CPU account: who pays for what when invocations share a process."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from sandbox.outcome import Outcome
+from sandbox.supervisor.meter import GRACE_NS, Meter
+from sandbox.supervisor.watchdog import Watchdog
+
+pytestmark = pytest.mark.anyio
+MS = 1_000_000
+
+
+class ScriptedProcess:
+    """A process whose CPU clock the test moves."""
+
+    base_rss_bytes = 10
+
+    def __init__(self) -> None:
+        self.cpu = 0
+        self.rss = 10
+        self.interrupts = 0
+        self.killed = False
+        self.gone = False
+
+    def cpu_ns(self, *, exact: bool) -> int:
+        if self.gone:
+            raise ProcessLookupError
+        return self.cpu
+
+    def rss_bytes(self) -> int:
+        return self.rss
+
+    def interrupt(self) -> None:
+        self.interrupts += 1
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+class Account:
+    """A meter on a scripted process."""
+
+    def __init__(self) -> None:
+        self.process = ScriptedProcess()
+        self.watchdog = Watchdog()
+        self.expired: list[str] = []
+        self.meter = Meter(self.process, self.watchdog, memory_bytes=100, on_kill=lambda: None)
+
+    def begin(self, budget_ms: int, name: str = "", wall_ms: int = 60_000):  # type: ignore[no-untyped-def]
+        deadline = time.monotonic_ns() + wall_ms * MS
+        return self.meter.begin(budget_ms * MS, deadline, lambda: self.expired.append(name))
+
+    def check(self) -> int | None:
+        return self.meter.check(time.monotonic_ns())
+
+
+@pytest.fixture
+async def account():  # type: ignore[no-untyped-def]
+    made = Account()
+    yield made
+    made.watchdog.close()
+
+
+async def test_alone_an_invocation_pays_exactly_what_the_process_burnt(account: Account) -> None:
+    account.process.cpu = 5 * MS
+    charge = account.begin(10)
+    account.process.cpu = 8 * MS
+    assert account.meter.end(charge) == 3 * MS
+    assert account.meter.end(charge) == 0
+
+
+async def test_what_is_burnt_together_is_split_among_those_in_flight(account: Account) -> None:
+    first = account.begin(10)
+    account.process.cpu = 2 * MS
+    second = account.begin(10)
+    account.process.cpu = 6 * MS
+    account.meter.used_ns(second)
+    assert account.meter.end(first) == 4 * MS
+    account.process.cpu = 7 * MS
+    assert account.meter.end(second) == 3 * MS
+
+
+async def test_among_several_the_clock_is_read_at_most_every_third_of_a_millisecond(
+    account: Account,
+) -> None:
+    first = account.begin(10)
+    second = account.begin(10)
+    account.process.cpu = 6 * MS
+    assert account.meter.end(first) == 0
+    assert account.meter.end(second) == 6 * MS, "what was burnt is always somebody's"
+
+
+async def test_a_process_may_burn_the_sum_of_the_budgets_in_flight(account: Account) -> None:
+    account.begin(10)
+    account.begin(10)
+    account.process.cpu = 19 * MS
+    assert account.check() is not None
+    assert account.process.interrupts == 0
+    account.process.cpu = 20 * MS
+    account.check()
+    assert account.process.interrupts == 1
+    assert account.meter.tripped is Outcome.EXCEEDED_CPU
+    assert not account.process.killed
+
+
+async def test_a_finished_invocation_takes_its_unspent_rest_out(account: Account) -> None:
+    first = account.begin(10)
+    account.begin(10)
+    account.process.cpu = 4 * MS
+    account.meter.end(first)
+    account.process.cpu = 12 * MS
+    account.check()
+    assert account.process.interrupts == 1, "2 ms by the first, 10 ms by the second"
+
+
+async def test_past_the_grace_the_process_is_killed(account: Account) -> None:
+    account.begin(10)
+    account.process.cpu = 10 * MS + GRACE_NS
+    assert account.check() is None
+    assert account.process.killed
+    assert account.meter.killed_for is Outcome.EXCEEDED_CPU
+
+
+async def test_memory_over_the_plan_kills(account: Account) -> None:
+    account.begin(10)
+    account.process.rss = 111
+    account.check()
+    assert account.meter.killed_for is Outcome.EXCEEDED_MEMORY
+
+
+async def test_wall_time_is_told_once(account: Account) -> None:
+    account.begin(10, "slow", wall_ms=0)
+    account.check()
+    account.check()
+    assert account.expired == ["slow"]
+
+
+async def test_cpu_between_invocations_is_seen(account: Account) -> None:
+    charge = account.begin(10)
+    account.meter.end(charge)
+    account.process.cpu = 7 * MS
+    assert account.meter.idle_burn_ns() == 7 * MS
+    assert account.meter.idle_burn_ns() == 0
+
+
+async def test_a_dead_process_costs_what_was_last_known(account: Account) -> None:
+    charge = account.begin(10)
+    account.process.cpu = 3 * MS
+    account.meter.kill(Outcome.EXCEEDED_WALL_TIME)
+    account.process.gone = True
+    assert account.meter.end(charge) == 3 * MS
+
+
+async def test_the_kernels_final_figure_counts_when_it_is_known(account: Account) -> None:
+    charge = account.begin(10)
+    account.process.gone = True
+    assert account.meter.end(charge, final_cpu_ns=6 * MS) == 6 * MS
