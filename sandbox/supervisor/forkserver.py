@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -23,6 +24,8 @@ from sandbox.supervisor.spawn import Birth, Recipe, become_instance, supervisor_
 _WARMUP: Final = "sandbox.runtime.warmup"
 _BOOTSTRAP: Final = "sandbox.runtime.bootstrap"
 _ORDER_DESCRIPTORS: Final = 2
+_THREAD_END_SECONDS: Final = 2.0
+_THREAD_POLL_SECONDS: Final = 0.001
 
 
 def serve(control: socket.socket, packet: bytes, interpreter_path: Sequence[str]) -> None:
@@ -71,9 +74,12 @@ class _Self:
 
     def assert_one_thread(self) -> None:
         """Refuse to fork from a process whose locks another thread may hold."""
-        threads = len(os.listdir(self._tasks))
-        if threads != 1:
-            raise RuntimeError(f"{threads} threads run after the preload, expected 1")
+        deadline = time.monotonic() + _THREAD_END_SECONDS
+        while (threads := len(os.listdir(self._tasks))) != 1:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{threads} threads run after the preload, expected 1")
+            # The kernel ends a thread a moment after the interpreter has joined it.
+            time.sleep(_THREAD_POLL_SECONDS)
 
     def address_space_bytes(self) -> int:
         """Return the size of the address space now."""

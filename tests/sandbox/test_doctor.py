@@ -1,4 +1,4 @@
-"""What the doctor finds on hosts that lack a barrier, made by a seccomp filter around the process."""
+"""What the doctor finds on hosts that lack a barrier (a seccomp filter around it makes them)."""
 
 from __future__ import annotations
 
