@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -56,7 +57,8 @@ class CpuLimit:
         running = current.get(None)
         if running is not None and not running.finished:
             running.tripped = True
-        else:
+        elif len(server.invocations) == 1 and threading.active_count() > 1:
+            # The event loop is idle: it is a thread that burns, and there is one it can be for.
             for invocation in server.invocations.values():
                 invocation.tripped = True
         return True

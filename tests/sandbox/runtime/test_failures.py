@@ -228,3 +228,26 @@ async def on_fetch(request):
     assert instance.get("/ok").body == b"ok"
     assert instance.finish(patient).body == b"fine"
     assert [error.kind for error in instance.replies[greedy].exceptions] == ["cpu"]
+
+
+def test_cpu_limit_in_a_thread_is_flagged(instance: Instance) -> None:
+    source = """
+import asyncio, threading
+go = threading.Event()
+def work():
+    print("burning")
+    go.wait()
+async def on_fetch(request):
+    if "ok" not in request.url:
+        await asyncio.to_thread(work)
+    else:
+        go.set()
+    return "ok"
+"""
+    instance.load(source)
+    stream = instance.open()
+    reply = instance.replies[stream]
+    instance.until(lambda: bool(reply.logs))
+    instance.signal(signal.SIGXCPU)
+    assert instance.get("/ok").body == b"ok"
+    assert [error.kind for error in instance.finish(stream).exceptions] == ["cpu"]
