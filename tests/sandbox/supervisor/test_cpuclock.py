@@ -28,22 +28,22 @@ def burning() -> Iterator[int]:
         process.kill()
 
 
-def distinct_readings(clock: CpuClock) -> list[int]:
-    """What is read while the process uses 20 ms."""
-    readings = [clock.read(exact=True)]
+def rises_with_every_reading(clock: CpuClock) -> bool:
+    """Whether some 50 readings in a row all differ; a stale clock moves once in a tick."""
     deadline = time.monotonic() + 10
-    while readings[-1] - readings[0] < 20_000_000:
-        assert time.monotonic() < deadline
-        reading = clock.read(exact=True)
-        if reading != readings[-1]:
-            readings.append(reading)
-    return readings
+    streak, before = 0, clock.read(exact=True)
+    while time.monotonic() < deadline:
+        now = clock.read(exact=True)
+        assert now >= before
+        streak = streak + 1 if now > before else 0
+        before = now
+        if streak == 50:
+            return True
+    return False
 
 
 def test_it_moves_with_the_process(burning: int) -> None:
-    readings = distinct_readings(CpuClock(burning))
-    assert readings == sorted(readings)
-    assert len(readings) > 20, "it moves in steps of scheduler ticks"
+    assert rises_with_every_reading(CpuClock(burning))
 
 
 def test_a_plain_read_never_is_ahead_of_an_exact_one(burning: int) -> None:
@@ -86,7 +86,7 @@ def test_it_moves_with_the_process_when_nice_may_only_rise(
     monkeypatch.setattr(os, "setpriority", only_up)
     clock = CpuClock(burning)
     clock.read(exact=True)
-    assert len(distinct_readings(clock)) > 20
+    assert rises_with_every_reading(clock)
 
 
 def test_the_slice_takes_over_from_nice(burning: int, monkeypatch: pytest.MonkeyPatch) -> None:
