@@ -82,6 +82,8 @@ class ZygoteProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
+                # Ctrl-C on the terminal is for the gateway, which then drains.
+                process_group=0,
             )
         ours.setblocking(False)
         zygote = cls(process, ours)

@@ -186,6 +186,14 @@ async def test_a_zygote_that_keeps_dying_is_not_started_for_ever(supervisor: Sup
         await spawn_and_kill_all()
 
 
+async def test_an_interrupt_from_the_terminal_does_not_reach_it(supervisor: Supervisor) -> None:
+    sandbox = await supervisor.spawn(SandboxSpec())
+    groups = {os.getpgid(pid) for pid in descendants(os.getpid())}
+    assert os.getpgid(0) not in groups
+    assert {os.getsid(pid) for pid in descendants(os.getpid())} == {os.getsid(0)}
+    sandbox.close()
+
+
 async def test_missing_packages_are_told(anyio_backend: str) -> None:
     supervisor = Supervisor(SupervisorSettings(packages=("no-such-distribution-here",)))
     await supervisor.start()
