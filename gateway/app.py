@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from gateway.pool.starter import Launcher, Starter
 from gateway.routing.resolver import Resolver
 from gateway.store.sqlite import SqliteStore
 from gateway.telemetry.access_log import AccessLog
+from gateway.telemetry.logs import configure_logging
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tail import TailHub
 from sandbox import MIB, Supervisor, SupervisorSettings, Watchdog
@@ -126,9 +128,9 @@ class Node:
             await store.open()
             stack.push_async_callback(store.close)
             token = await ensure_operator_token(store, environment.get("WAYPOST_OPERATOR_TOKEN"))
+            tenants, api = listen_on(self.config.listen), listen_on(self.config.api)
+            self.config = with_ports(self.config, tenants, api)
             edge, services = await self._rooms(stack, store)
-            tenants = listen_on(self.config.listen)
-            api = listen_on(self.config.api)
             await self._serve(stack, create_api(services), api, drain_seconds=2)
             await self._serve(stack, edge, tenants, drain_seconds=DRAIN_SECONDS)
             yield Started(
@@ -230,6 +232,15 @@ class Node:
         return alive, {"sandbox": self.supervisor.level, "zygote": "up" if alive else "down"}
 
 
+def with_ports(config: Config, tenants: socket.socket, api: socket.socket) -> Config:
+    """The configuration with the ports that were really given, where it asks for any (0)."""
+    return msgspec.structs.replace(
+        config,
+        listen=Listen(host=config.listen.host, port=tenants.getsockname()[1]),
+        api=Listen(host=config.api.host, port=api.getsockname()[1]),
+    )
+
+
 def listen_on(listen: Listen) -> socket.socket:
     """A listening socket. Raises ConfigError when the address is taken or not ours."""
     family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
@@ -254,6 +265,10 @@ def run(config: Config, *, announce: Callable[[Started], None]) -> int:
     Raises ConfigError, and sandbox.HostUnfit when this host cannot hold untrusted code.
     """
     environment = dict(os.environ)
+    configure_logging(json=not sys.stderr.isatty())
+    # What uvicorn would say of a request is said by the corridor; a connection cut on purpose is
+    # not an error of its application.
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
     async def main() -> int:
         stopped = asyncio.Event()
