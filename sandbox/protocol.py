@@ -196,6 +196,7 @@ class FetchError(msgspec.Struct, array_like=True, frozen=True):
 
 _pack = HEADER.pack
 _unpack = HEADER.unpack_from
+_make_frame = tuple.__new__  # NamedTuple's own __new__ is a Python function around it
 _encoder = msgspec.msgpack.Encoder()
 encode_metadata = _encoder.encode
 
@@ -260,7 +261,8 @@ class Decoder:
             end = offset + HEADER_SIZE + length
             if end > size:
                 break
-            frames.append(Frame(frame_type, flags, stream, data[offset + HEADER_SIZE : end]))
+            payload = data[offset + HEADER_SIZE : end]
+            frames.append(_make_frame(Frame, (frame_type, flags, stream, payload)))
             offset = end
         self._rest = data[offset:]
         return frames

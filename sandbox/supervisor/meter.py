@@ -22,7 +22,7 @@ GRACE_NS = 10_000_000
 RETRY_NS = 1_000_000
 """The soft limit's signal is sent again after this long."""
 MINIMUM_WAIT_NS = 100_000
-SHARED_READING_NS = 300_000
+SHARED_READING_NS = 1_000_000
 """The clock of a process that serves several is read this often at most when one comes or goes."""
 MEMORY_CHECK_NS = 20_000_000
 """A process in use is looked at this often at least, for its memory."""
@@ -195,8 +195,8 @@ class Meter:
         return self._read(exact=True) - self._last_ns
 
     def _settle_shared(self) -> None:
-        """Settle among several, unless that was done a moment ago: a reading costs a microsecond
-        or two, and what it would tell is split among many."""
+        """Settle among several, unless that was done a moment ago: a reading costs microseconds,
+        and what it would tell is split among many."""
         now_ns = time.monotonic_ns()
         if now_ns - self._settled_at_ns > SHARED_READING_NS:
             self._settled_at_ns = now_ns

@@ -84,7 +84,7 @@ async def test_what_is_burnt_together_is_split_among_those_in_flight(account: Ac
     assert account.meter.end(second) == 3 * MS
 
 
-async def test_among_several_the_clock_is_read_at_most_every_third_of_a_millisecond(
+async def test_among_several_the_clock_is_read_at_most_every_millisecond(
     account: Account,
 ) -> None:
     first = account.begin(10)
