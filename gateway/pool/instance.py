@@ -27,6 +27,7 @@ from sandbox import Meter, Outcome, ProtocolError, Sandbox, Watchdog, classify_e
 from sandbox.protocol import ExceptionRecord, Failed, FrameType, Init, Ready
 
 EXIT_WAIT_SECONDS = 2.0
+SHUTDOWN_CPU_NS = 100_000_000
 SHUTDOWN_SECONDS = 1.0
 """What an instance gets for its own shutdown (ASGI lifespan) once it is drained."""
 
@@ -96,8 +97,12 @@ class Instance:
         loop = asyncio.get_running_loop()
         await loop.create_unix_connection(lambda: self.channel, sock=self.sandbox.detach_wire())
         self.channel.watch_log(self.sandbox.log_fd)
-        deadline_ns = time.monotonic_ns() + wall_ms * 1_000_000
-        charge = self.meter.begin(cpu_ms * 1_000_000, deadline_ns, self._on_start_expired)
+        charge = self.meter.begin(
+            cpu_ms * 1_000_000,
+            wall_ms * 1_000_000,
+            self._on_start_expired,
+            now_ns=time.monotonic_ns(),
+        )
         self._send_code(init)
         loaded = await self._loaded
         self.meter.end(charge)
@@ -153,8 +158,9 @@ class Instance:
         exchange.started_ns = now_ns
         exchange.charge = self.meter.begin(
             limits.cpu_ms * 1_000_000,
-            now_ns + limits.wall_ms * 1_000_000,
+            limits.wall_ms * 1_000_000,
             partial(self.expire, exchange),
+            now_ns=now_ns,
         )
         head = protocol.RequestHead(
             request.method,
@@ -248,8 +254,12 @@ class Instance:
         if self._retiring:
             return
         self._retiring = True
-        deadline_ns = time.monotonic_ns() + int(SHUTDOWN_SECONDS * 1e9)
-        self.meter.begin(100_000_000, deadline_ns, lambda: self.stop("drained"))
+        self.meter.begin(
+            SHUTDOWN_CPU_NS,
+            int(SHUTDOWN_SECONDS * 1e9),
+            partial(self.stop, "drained"),
+            now_ns=time.monotonic_ns(),
+        )
         self.channel.send(protocol.encode(FrameType.DRAIN, 0))
 
     def stop(self, why: str) -> None:

@@ -84,7 +84,8 @@ class Meter:
         self._share_ns = 0
         self._allowed_ns = 0
         self._settled_at_ns = 0
-        self.armed = False
+        self.armed_for_ns = 0
+        """When the watchdog looks next (monotonic); 0: not at all."""
         self.idle_ns = 0
         """CPU burnt while nothing was in flight, since last asked."""
         self.tripped: Outcome | None = None
@@ -98,8 +99,10 @@ class Meter:
         """Invocations in the account."""
         return len(self._charges)
 
-    def begin(self, budget_ns: int, deadline_ns: int, on_expired: Callable[[], None]) -> Charge:
-        """Open an entry. ``on_expired`` is called once when its wall time is over."""
+    def begin(
+        self, budget_ns: int, wall_ns: int, on_expired: Callable[[], None], *, now_ns: int
+    ) -> Charge:
+        """Open an entry at ``now_ns``. ``on_expired`` is called once, after ``wall_ns``."""
         if self._charges:
             self._settle_shared()
             self._allowed_ns += budget_ns
@@ -108,10 +111,11 @@ class Meter:
             self.idle_ns += cpu_ns - self._last_ns
             self._last_ns = cpu_ns
             self._allowed_ns = cpu_ns + budget_ns
-        charge = Charge(budget_ns, deadline_ns, self._share_ns, on_expired)
+        charge = Charge(budget_ns, now_ns + wall_ns, self._share_ns, on_expired)
         self._charges.add(charge)
-        if not self.armed:
-            self._watchdog.arm(self, min(budget_ns // self._watchdog.cores, MEMORY_CHECK_NS))
+        look_at_ns = now_ns + min(budget_ns // self._watchdog.cores, MEMORY_CHECK_NS)
+        if not self.armed_for_ns or look_at_ns < self.armed_for_ns:
+            self._watchdog.arm(self, look_at_ns)
         return charge
 
     def end(self, charge: Charge, *, final_cpu_ns: int | None = None) -> int:

@@ -30,12 +30,10 @@ class Watchdog:
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(self._timer.fd, self._fire)
 
-    def arm(self, meter: Meter, wait_ns: int) -> None:
-        """Look at ``meter`` in ``wait_ns``."""
-        now_ns = time.monotonic_ns()
-        meter.armed = True
-        self._push(meter, now_ns + wait_ns)
-        self._set(now_ns)
+    def arm(self, meter: Meter, when_ns: int) -> None:
+        """Look at ``meter`` at ``when_ns`` (monotonic), instead of when it was armed for before."""
+        self._push(meter, when_ns)
+        self._set(time.monotonic_ns())
 
     def close(self) -> None:
         """Stop looking."""
@@ -45,6 +43,7 @@ class Watchdog:
 
     def _push(self, meter: Meter, when_ns: int) -> None:
         self._sequence += 1
+        meter.armed_for_ns = when_ns
         heapq.heappush(self._heap, (when_ns, self._sequence, meter))
 
     def _set(self, now_ns: int) -> None:
@@ -59,10 +58,12 @@ class Watchdog:
         now_ns = time.monotonic_ns()
         heap = self._heap
         while heap and heap[0][0] <= now_ns:
-            meter = heapq.heappop(heap)[2]
+            when_ns, _, meter = heapq.heappop(heap)
+            if meter.armed_for_ns != when_ns:
+                continue  # It has been armed for another time since.
             wait_ns = meter.check(now_ns)
             if wait_ns is None:
-                meter.armed = False
+                meter.armed_for_ns = 0
             else:
                 self._push(meter, time.monotonic_ns() + wait_ns)
         if heap:

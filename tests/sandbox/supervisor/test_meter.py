@@ -51,8 +51,12 @@ class Account:
         self.meter = Meter(self.process, self.watchdog, memory_bytes=100, on_kill=lambda: None)
 
     def begin(self, budget_ms: int, name: str = "", wall_ms: int = 60_000):  # type: ignore[no-untyped-def]
-        deadline = time.monotonic_ns() + wall_ms * MS
-        return self.meter.begin(budget_ms * MS, deadline, lambda: self.expired.append(name))
+        return self.meter.begin(
+            budget_ms * MS,
+            wall_ms * MS,
+            lambda: self.expired.append(name),
+            now_ns=time.monotonic_ns(),
+        )
 
     def check(self) -> int | None:
         return self.meter.check(time.monotonic_ns())
@@ -159,3 +163,11 @@ async def test_the_kernels_final_figure_counts_when_it_is_known(account: Account
     charge = account.begin(10)
     account.process.gone = True
     assert account.meter.end(charge, final_cpu_ns=6 * MS) == 6 * MS
+
+
+async def test_a_small_budget_is_looked_at_in_time_after_a_large_one(account: Account) -> None:
+    large = account.begin(1000)
+    far = account.meter.armed_for_ns
+    account.meter.end(large)
+    account.begin(10)
+    assert account.meter.armed_for_ns < far
