@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import uvicorn
 import uvloop
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.accounts.tokens import ensure_operator_token
 from gateway.admission.gate import Gate
@@ -25,6 +26,7 @@ from gateway.bindings.outbound import Outbound
 from gateway.config import Config, Listen
 from gateway.dispatch import Dispatcher
 from gateway.edge.asgi import Edge
+from gateway.edge.cork import CorkedHttpProtocol
 from gateway.edge.reply import send_error_page
 from gateway.errors import ConfigError
 from gateway.model.script import ScriptKey
@@ -133,7 +135,11 @@ class Node:
             self.config = with_ports(self.config, tenants, api)
             edge, services = await self._rooms(stack, store)
             await self._serve(stack, create_api(services), api, drain_seconds=2)
-            await self._serve(stack, edge, tenants, drain_seconds=DRAIN_SECONDS)
+            # Streams that never end by themselves would hold up the drain.
+            stack.callback(self.tail.close)
+            await self._serve(
+                stack, edge, tenants, drain_seconds=DRAIN_SECONDS, http=CorkedHttpProtocol
+            )
             yield Started(
                 tenant_port=tenants.getsockname()[1],
                 api_port=api.getsockname()[1],
@@ -148,7 +154,6 @@ class Node:
     ) -> tuple[Edge, Services]:
         config = self.config
         observers = self._observers(stack)
-        stack.callback(self.tail.close)
         watchdog = Watchdog()
         stack.callback(watchdog.close)
         outbound = Outbound(config.egress)
@@ -205,11 +210,12 @@ class Node:
         sock: socket.socket,
         *,
         drain_seconds: int,
+        http: type[asyncio.Protocol] = HttpToolsProtocol,
     ) -> None:
         server = _Server(
             uvicorn.Config(
                 app,  # type: ignore[arg-type]
-                http="httptools",
+                http=http,
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Protocol, cast
 
+from gateway.model.http import Request
+from gateway.model.route import Route
 from gateway.pool.exchange import Exchange
 from sandbox import ProtocolError, protocol
 from sandbox.protocol import (
@@ -61,6 +63,7 @@ class Channel(asyncio.Protocol):
         self._on_ready = on_ready
         self._on_broken = on_broken
         self._on_exception = on_exception
+        self.loop = asyncio.get_running_loop()
         self._decoder = protocol.Decoder(protocol.FROM_INSTANCE)
         self._transport: asyncio.Transport | None = None
         self._next_stream = 2
@@ -97,11 +100,11 @@ class Channel(asyncio.Protocol):
         if self._transport is not None and not self.closed:
             self._transport.write(data)
 
-    def open(self, exchange_of: Callable[[int], Exchange]) -> Exchange:
+    def open(self, request: Request, route: Route) -> Exchange:
         """Give a new invocation its stream."""
         stream = self._next_stream
         self._next_stream = stream + 2 if stream < 0xFFFF_FFF0 else 2
-        exchange = self.exchanges[stream] = exchange_of(stream)
+        exchange = self.exchanges[stream] = Exchange(self, stream, request, route)
         return exchange
 
     def forget(self, exchange: Exchange) -> None:
@@ -206,7 +209,7 @@ class Channel(asyncio.Protocol):
     def watch_log(self, fd: int) -> None:
         """Read the instance's stdout and stderr from ``fd`` until it closes."""
         self._log_fd = fd
-        asyncio.get_running_loop().add_reader(fd, self._read_log)
+        self.loop.add_reader(fd, self._read_log)
 
     def _read_log(self) -> bool:
         try:
@@ -240,5 +243,5 @@ class Channel(asyncio.Protocol):
 
     def _close_log(self) -> None:
         if self._log_fd >= 0:
-            asyncio.get_running_loop().remove_reader(self._log_fd)
+            self.loop.remove_reader(self._log_fd)
             self._log_fd = -1

@@ -108,7 +108,7 @@ class Exchange:
             await self._wait()
 
     async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._channel.loop.create_future()
         try:
             await self._waiter
         finally:

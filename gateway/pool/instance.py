@@ -153,7 +153,7 @@ class Instance:
         self.in_flight += 1
         self.served += 1
         self._changed_ns = now_ns
-        exchange = self.channel.open(lambda stream: Exchange(self.channel, stream, request, route))
+        exchange = self.channel.open(request, route)
         limits = route.limits
         exchange.started_ns = now_ns
         exchange.charge = self.meter.begin(

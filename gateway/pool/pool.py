@@ -203,6 +203,9 @@ class Pool:
             instance = await self._starter.start(version, route.limits, self.changed)
         except (StartFailed, SandboxError, StaleRoute, Refusal) as error:
             self._start_failed(group, error)
+        except Exception:
+            logger.exception("starting an instance failed", extra={"script": group.key.name})
+            self._start_failed(group, PlatformFailed("The platform could not start the worker."))
         else:
             group.failures = 0
             group.last_error = None

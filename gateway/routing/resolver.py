@@ -8,6 +8,7 @@ forgotten at once when it changes through this node.
 from __future__ import annotations
 
 import logging
+import time
 
 import msgspec
 from cachetools import TTLCache
@@ -21,6 +22,10 @@ from gateway.routing.hosts import is_script_label, label_below
 from gateway.store.base import Store
 
 logger = logging.getLogger(__name__)
+
+
+RECENT_SECONDS = 1.0
+RECENT_ENTRIES = 4096
 
 
 class _Target(msgspec.Struct, frozen=True):
@@ -54,12 +59,28 @@ class Resolver:
             routing.cache_entries, routing.cache_seconds
         )
         self._generation = 0
+        self._recent: dict[str, Route] = {}
+        """The routes of the last moments, in a plain dict: the bounded caches cost microseconds."""
+        self._recent_until = 0.0
 
     # The corridor's question
 
     def cached(self, request: Request) -> Route | None:
         """The route when memory has it; None when the store must be asked."""
-        target = self._targets.get(self._target_key(request))
+        key = self._target_key(request)
+        now = time.monotonic()
+        if now > self._recent_until:
+            self._recent.clear()
+            self._recent_until = now + RECENT_SECONDS
+        route = self._recent.get(key)
+        if route is None and (route := self._find_cached(key)) is not None:
+            if len(self._recent) >= RECENT_ENTRIES:
+                self._recent.clear()
+            self._recent[key] = route
+        return route
+
+    def _find_cached(self, key: str) -> Route | None:
+        target = self._targets.get(key)
         if target is None or target.key is None:
             return None
         route = self._scripts.get(target.key)
@@ -87,17 +108,17 @@ class Resolver:
 
     def hostname_changed(self, hostname: str) -> None:
         """Forget where a hostname leads."""
-        self._generation += 1
+        self._forget_recent()
         self._targets.pop(hostname, None)
 
     def script_changed(self, key: ScriptKey) -> None:
         """Forget a script's version."""
-        self._generation += 1
+        self._forget_recent()
         self._scripts.pop(key, None)
 
     def tenant_changed(self, slug: str) -> None:
         """Forget the plan and status of a tenant's scripts."""
-        self._generation += 1
+        self._forget_recent()
         stale = [
             k for k, route in list(self._scripts.items()) if route is None or route.tenant == slug
         ]
@@ -106,9 +127,13 @@ class Resolver:
 
     def everything_changed(self) -> None:
         """Forget everything."""
-        self._generation += 1
+        self._forget_recent()
         self._targets.clear()
         self._scripts.clear()
+
+    def _forget_recent(self) -> None:
+        self._generation += 1
+        self._recent.clear()
 
     # Host → script
 

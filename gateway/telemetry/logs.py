@@ -39,6 +39,7 @@ def configure_logging(
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         theirs = logging.getLogger(name)
         theirs.handlers.clear()
+        theirs.setLevel(logging.NOTSET)
         theirs.propagate = True
     return handler
 

@@ -157,8 +157,11 @@ def landlock_restrict_self(ruleset: int) -> None:
     _call("landlock_restrict_self", ruleset, 0)
 
 
-def sched_setattr(thread_id: int, nice: int, slice_ns: int) -> None:
+SCHED_RESET_ON_FORK: Final = 1
+
+
+def sched_setattr(thread_id: int, nice: int, slice_ns: int, flags: int = 0) -> None:
     """Set nice value and time slice of a SCHED_OTHER thread, sched_setattr(2)."""
-    packed = _SCHED_ATTR.pack(_SCHED_ATTR.size, 0, 0, nice, 0, slice_ns, 0, 0)
+    packed = _SCHED_ATTR.pack(_SCHED_ATTR.size, 0, flags, nice, 0, slice_ns, 0, 0)
     buffer = ctypes.create_string_buffer(packed, len(packed))
     _call("sched_setattr", thread_id, ctypes.addressof(buffer), 0)

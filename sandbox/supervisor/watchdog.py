@@ -7,15 +7,28 @@ budget with every core burning; short work ends long before, and costs nothing h
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import heapq
 import os
 import time
 from typing import TYPE_CHECKING
 
+from sandbox.jail import syscalls
 from sandbox.supervisor.timerfd import TimerFd
 
 if TYPE_CHECKING:
     from sandbox.supervisor.meter import Meter
+
+
+SLICE_NS = 100_000
+"""Turn of the gateway's thread: a short one is given sooner (EEVDF, Linux 6.12)."""
+
+
+def _take_short_turns() -> None:
+    """Have the scheduler run this thread soon after its timer; children do not inherit it."""
+    with contextlib.suppress(OSError):
+        nice = os.getpriority(os.PRIO_PROCESS, 0)
+        syscalls.sched_setattr(0, nice, SLICE_NS, syscalls.SCHED_RESET_ON_FORK)
 
 
 class Watchdog:
@@ -28,6 +41,7 @@ class Watchdog:
         self._set_for_ns = 0
         self._timer = TimerFd()
         self._loop = asyncio.get_running_loop()
+        _take_short_turns()
         self._loop.add_reader(self._timer.fd, self._fire)
 
     def arm(self, meter: Meter, when_ns: int) -> None:

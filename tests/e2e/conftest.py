@@ -9,7 +9,7 @@ import pytest
 from tests.support.node import LiveNode, live_node
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
     """A running node with three plans and nothing deployed."""
     with live_node(tmp_path_factory.mktemp("node")) as live:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sqlite3
@@ -10,13 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
+
+from tests.support.served import descendants, serve, wait_until_gone
 
 SLOW = """
 import asyncio
@@ -25,90 +23,6 @@ async def on_fetch(request):
     await asyncio.sleep(1)
     return Response("finished")
 """
-SCRIPTS = "/client/v4/accounts/platform/workers/dispatch/namespaces/production/scripts"
-
-
-class Served:
-    """A ``waypost serve`` of its own."""
-
-    def __init__(self, process: subprocess.Popen[str], facts: dict[str, Any]) -> None:
-        self.process = process
-        self.facts = facts
-        self.token = facts["operator_token"]
-
-    def deploy(self, name: str, source: str) -> None:
-        files = {
-            "metadata": (None, json.dumps({"main_module": "main.py"}), "application/json"),
-            "main.py": ("main.py", source, "text/x-python"),
-        }
-        headers = {"Authorization": f"Bearer {self.token}"}
-        url = f"{self.facts['api']}{SCRIPTS}/{name}"
-        httpx.put(url, files=files, headers=headers).raise_for_status()
-
-    def get(self, name: str) -> httpx.Response:
-        headers = {"Host": f"{name}.localhost"}
-        return httpx.get(self.facts["tenants"], headers=headers, timeout=10)
-
-    def family(self) -> set[int]:
-        """The node's process and all below it."""
-        return _descendants(self.process.pid) | {self.process.pid}
-
-
-@contextmanager
-def serve(data_dir: Path, *options: str, **environment: str) -> Iterator[Served]:
-    command = [sys.executable, "-m", "gateway", "serve", "--json", "--data-dir", str(data_dir)]
-    command += ["--port", "0", "--api-port", "0", *options]
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("WAYPOST_")}
-    process = subprocess.Popen(
-        command,
-        env={**clean, **environment},
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=data_dir.parent,
-    )
-    assert process.stdout is not None
-    try:
-        yield Served(process, json.loads(process.stdout.readline()))
-    finally:
-        process.kill()
-        process.wait()
-        process.stdout.close()
-
-
-def _descendants(pid: int) -> set[int]:
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                stat = entry.joinpath("stat").read_text()
-            except OSError:
-                continue
-            parent = int(stat.rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(entry.name))
-    found: set[int] = set()
-    waiting = [pid]
-    while waiting:
-        below = children.get(waiting.pop(), [])
-        found.update(below)
-        waiting.extend(below)
-    return found
-
-
-def _wait_until_gone(pids: set[int], seconds: float) -> set[int]:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        left = {pid for pid in pids if _lives(pid)}
-        if not left:
-            return left
-        time.sleep(0.02)
-    return left
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return ") Z " not in Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
 
 
 def test_the_first_start_creates_a_token_and_stores_only_its_hash(tmp_path: Path) -> None:
@@ -147,7 +61,7 @@ def test_sigterm_lets_requests_finish_and_leaves_no_process(tmp_path: Path) -> N
         assert node.process.wait(15) == 0
         asking.join()
         assert answers[0].text == "finished"
-        assert not _wait_until_gone(family, 2)
+        assert not wait_until_gone(family, 2)
 
 
 def test_kill_9_leaves_no_orphans(tmp_path: Path) -> None:
@@ -156,7 +70,7 @@ def test_kill_9_leaves_no_orphans(tmp_path: Path) -> None:
         family = node.family()
         assert len(family) >= 4
         node.process.kill()
-        assert not _wait_until_gone(family, 5)
+        assert not wait_until_gone(family, 5)
     with serve(tmp_path / "state") as again:
         assert again.get("slow").text == "finished"
 
@@ -164,7 +78,7 @@ def test_kill_9_leaves_no_orphans(tmp_path: Path) -> None:
 def test_a_killed_zygote_is_replaced(tmp_path: Path) -> None:
     with serve(tmp_path / "state") as node:
         node.deploy("slow", SLOW)
-        keeper = next(iter(_descendants(node.process.pid) - set()))
+        keeper = next(iter(descendants(node.process.pid) - set()))
         os.kill(keeper, signal.SIGKILL)
         deadline = time.monotonic() + 20
         while node.get("slow").status_code != 200:

@@ -61,7 +61,9 @@ def test_an_endless_loop_is_stopped_at_its_cpu_limit_and_the_next_request_answer
         events = tail.wait(2 * rounds)
     cpu_ms = [e["cpuTime"] for e in events if e["outcome"] == "exceededCpu"]
     assert len(cpu_ms) == rounds
-    assert sum(10 <= value <= 15 for value in cpu_ms) >= rounds - 2, cpu_ms
+    # How far past the budget is measured in tests/promises, where nothing shares the process.
+    assert min(cpu_ms) >= 10
+    assert max(cpu_ms) < 40
 
 
 @pytest.mark.parametrize("path", ["/except", "/base", "/once"])
