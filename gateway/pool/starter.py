@@ -60,15 +60,15 @@ class Starter:
             bundle_bytes=self._bundle_bytes,
         )
         sandbox = await self._supervisor.spawn(spec)
+        instance = Instance(
+            sandbox,
+            self._watchdog,
+            self._fetcher,
+            version=version,
+            memory_bytes=spec.memory_bytes,
+            on_change=on_change,
+        )
         try:
-            instance = Instance(
-                sandbox,
-                self._watchdog,
-                self._fetcher,
-                version=version,
-                memory_bytes=spec.memory_bytes,
-                on_change=on_change,
-            )
             await instance.load(
                 _init(version),
                 cpu_ms=self._cpu_ms,
@@ -76,7 +76,7 @@ class Starter:
                 concurrency=min(SHARED_REQUESTS, limits.concurrency),
             )
         except BaseException:
-            sandbox.close()
+            instance.stop("could not be loaded")
             raise
         instance.started_ns = time.monotonic_ns() - begun_ns
         return instance
