@@ -8,10 +8,16 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import cold, limits, routes, warm
+from benchmarks import cold, limits, routes, tenants, warm
 from benchmarks.machine import describe
 
-SCENARIOS = {"warm": warm.run, "cold": cold.run, "limits": limits.run, "routes": routes.run}
+SCENARIOS = {
+    "warm": warm.run,
+    "cold": cold.run,
+    "limits": limits.run,
+    "routes": routes.run,
+    "tenants": tenants.run,
+}
 
 
 def main() -> int:
@@ -19,7 +25,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
         description="Scenarios: warm (requests/s beside its peers), cold (first request to a "
-        "never-run script), limits (CPU overshoot), routes (up to a million hostnames).",
+        "never-run script), limits (CPU overshoot), routes (up to a million hostnames), "
+        "tenants (many clients and tenants, one hostile).",
     )
     parser.add_argument("scenario", choices=sorted(SCENARIOS))
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (default 5)")

@@ -79,7 +79,9 @@ class Tenants:
                 created_ms=old.created_ms if old else time.time_ns() // 1_000_000,
                 name=name if name is not None else (old.name if old else ""),
             )
-            await self._save(tenant)
+            # Saving retires the tenant's instances: not for nothing.
+            if tenant != old:
+                await self._save(tenant)
         return tenant, old is None
 
     async def delete(self, slug: str) -> None:
