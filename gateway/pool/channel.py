@@ -27,6 +27,8 @@ from sandbox.protocol import (
 )
 
 MAX_SUBREQUESTS_OPEN = 64
+MAX_STRAYS = 1000
+"""Subrequests for invocations that are over, in the life of an instance."""
 PIPE_READ = 64 * 1024
 MAX_LINE = 16 * 1024
 
@@ -67,6 +69,7 @@ class Channel(asyncio.Protocol):
         self._decoder = protocol.Decoder(protocol.FROM_INSTANCE)
         self._transport: asyncio.Transport | None = None
         self._next_stream = 2
+        self._strays = 0
         self._log_fd = -1
         self._log_rest = b""
         self.exchanges: dict[int, Exchange] = {}
@@ -185,6 +188,9 @@ class Channel(asyncio.Protocol):
             head = protocol.decode_struct(FetchHead, frame.payload)
             exchange = self.exchanges.get(head.invocation)
             if exchange is None:
+                self._strays += 1
+                if self._strays > MAX_STRAYS:
+                    raise ProtocolError("subrequests without end, for invocations that are over")
                 error = protocol.FetchError("invocation_over", "The invocation is over.")
                 self.send(protocol.encode_struct(FrameType.FETCH_ERROR, frame.stream, error))
             else:

@@ -14,6 +14,9 @@ from sandbox.protocol import FetchedHead, FetchError, FetchHead, FrameType
 
 logger = logging.getLogger(__name__)
 
+MAX_REFUSED = 1000
+"""Subrequests over the limit that one invocation may try before it is taken for an attack."""
+
 
 class Fetched(Protocol):
     """An answer whose body is still to be read."""
@@ -61,6 +64,9 @@ class WireSubrequests:
             raise protocol_violation("a subrequest on a stream that is in use")
         exchange.subrequests += 1
         allowed = exchange.route.limits.subrequests
+        if exchange.subrequests > allowed + MAX_REFUSED:
+            # Each refusal waits in a buffer for a peer that may never read it.
+            raise protocol_violation("subrequests without end")
         if exchange.subrequests > allowed:
             self._refuse(
                 stream,

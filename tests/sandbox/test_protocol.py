@@ -1,0 +1,90 @@
+"""The wire: what goes in comes out; what a peer makes up can only raise ProtocolError."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sandbox import protocol
+from sandbox.errors import ProtocolError
+from sandbox.protocol import FrameType
+
+frames = st.tuples(
+    st.sampled_from(sorted(protocol.FROM_INSTANCE)),
+    st.integers(0, 2**32 - 1),
+    st.binary(max_size=300),
+    st.sampled_from([0, protocol.END]),
+)
+
+
+@given(st.lists(frames, max_size=8), st.integers(1, 64))
+def test_frames_survive_any_cut_of_the_stream(
+    sent: list[tuple[int, int, bytes, int]], step: int
+) -> None:
+    data = b"".join(
+        protocol.encode(kind, stream, body, flags) for kind, stream, body, flags in sent
+    )
+    decoder = protocol.Decoder(protocol.FROM_INSTANCE)
+    received = []
+    for start in range(0, len(data), step):
+        received += decoder.feed(data[start : start + step])
+    assert [(f.type, f.stream, f.payload, f.flags) for f in received] == sent
+    assert decoder.buffered == 0
+
+
+@given(st.binary(max_size=4096))
+def test_garbage_raises_protocol_error_or_waits_for_more(data: bytes) -> None:
+    decoder = protocol.Decoder(protocol.FROM_INSTANCE)
+    try:
+        decoder.feed(data)
+    except ProtocolError:
+        return
+    assert decoder.buffered <= protocol.HEADER_SIZE + protocol.MAX_FRAME
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        protocol.HEADER.pack(0xFFFFFFFF, FrameType.BODY, 0, 0, 2),
+        protocol.HEADER.pack(protocol.MAX_METADATA + 1, FrameType.LOG, 0, 0, 2),
+        protocol.HEADER.pack(0, FrameType.INIT, 0, 0, 0),
+        protocol.HEADER.pack(0, 99, 0, 0, 0),
+        protocol.HEADER.pack(0, FrameType.BODY, 2, 0, 2),
+        protocol.HEADER.pack(0, FrameType.BODY, 0, 1, 2),
+    ],
+    ids=["4 GiB", "long metadata", "gateway's own type", "unknown type", "flags", "reserved"],
+)
+def test_a_bad_header_is_refused_before_its_payload_arrives(header: bytes) -> None:
+    with pytest.raises(ProtocolError):
+        protocol.Decoder(protocol.FROM_INSTANCE).feed(header)
+
+
+@given(st.binary(max_size=200))
+def test_metadata_that_does_not_fit_is_a_protocol_error(payload: bytes) -> None:
+    for kind in (protocol.ResponseHead, protocol.LogRecord, protocol.FetchHead, protocol.Ready):
+        try:
+            value = protocol.decode_struct(kind, payload)
+        except ProtocolError:
+            continue
+        assert isinstance(value, kind)
+
+
+def test_deep_nesting_does_not_exhaust_the_stack() -> None:
+    deep = b"\x93\xa3log\x00" + b"\x91" * 200_000 + b"\xc0"
+    with pytest.raises(ProtocolError):
+        protocol.decode_struct(protocol.LogRecord, deep)
+
+
+def test_structs_and_credit_come_back_as_they_were() -> None:
+    head = protocol.ResponseHead(200, [(b"a", b"\xff")])
+    assert protocol.decode_struct(protocol.ResponseHead, protocol.encode_metadata(head)) == head
+    frame = protocol.Decoder(protocol.FROM_INSTANCE).feed(protocol.encode_credit(7, 12345))[0]
+    assert (frame.stream, protocol.decode_credit(frame.payload)) == (7, 12345)
+    with pytest.raises(ProtocolError):
+        protocol.decode_credit(b"123")
+
+
+def test_a_payload_over_the_frame_limit_is_not_sent() -> None:
+    with pytest.raises(ProtocolError):
+        protocol.encode(FrameType.BODY, 2, b"x" * (protocol.MAX_FRAME + 1))
