@@ -138,9 +138,10 @@ class Instance:
 
     # Serving
 
-    def free(self) -> bool:
-        """It can take another request."""
-        return self.in_flight + self.reserved < self.capacity
+    @property
+    def taken(self) -> int:
+        """Requests in it, and those it is promised to."""
+        return self.in_flight + self.reserved
 
     def is_burning(self, cpu_ns: int) -> bool:
         """One of its requests keeps the process busy: others would wait behind it."""

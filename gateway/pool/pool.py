@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Awaitable, Callable
 
 from gateway.errors import (
@@ -21,78 +20,19 @@ from gateway.errors import (
     StartFailed,
     TenantFailed,
 )
-from gateway.model.plan import Limits
 from gateway.model.route import Route
 from gateway.model.script import ScriptKey, Version
 from gateway.observer import Observer
+from gateway.pool.group import Group
 from gateway.pool.instance import Instance, State
 from gateway.pool.starter import Starter
 from sandbox import SandboxError
 
 logger = logging.getLogger(__name__)
 
-BUSY_NS = 2_000_000
-"""An instance that has burnt this much CPU on what it has is not given more while others may be."""
 IDLE_BURN_NS = 50_000_000
 """CPU that an instance may burn between two requests, per sweep."""
 SWEEP_SECONDS = 1.0
-
-
-class Group:
-    """The instances of one script version."""
-
-    __slots__ = (
-        "backoff_until",
-        "failures",
-        "instances",
-        "key",
-        "last_error",
-        "starting",
-        "tenant",
-        "version_id",
-        "waiters",
-    )
-
-    def __init__(self, key: ScriptKey, version_id: str, tenant: str) -> None:
-        self.key = key
-        self.version_id = version_id
-        self.tenant = tenant
-        self.instances: list[Instance] = []
-        self.starting = 0
-        self.waiters: deque[asyncio.Future[Instance]] = deque()
-        self.failures = 0
-        self.backoff_until = 0.0
-        self.last_error: Exception | None = None
-
-    def __repr__(self) -> str:
-        return (
-            f"<Group {self.key.name}@{self.version_id[:8]} instances={self.instances}"
-            f" starting={self.starting} waiting={len(self.waiters)}>"
-        )
-
-    def choose(self, limits: Limits) -> Instance | None:
-        """An instance that can take a request now: idle first, then the least loaded."""
-        best: Instance | None = None
-        for instance in self.instances:
-            if instance.state is not State.SERVING:
-                continue
-            load = instance.in_flight + instance.reserved
-            if load == 0:
-                return instance
-            if load < instance.capacity and (best is None or load < best.in_flight + best.reserved):
-                best = instance
-        if best is not None and best.is_burning(BUSY_NS) and self.may_grow(limits):
-            return None
-        return best
-
-    def is_spent(self) -> bool:
-        """Nothing is left of it worth remembering."""
-        busy = self.instances or self.starting or self.waiters
-        return not busy and self.backoff_until < time.monotonic()
-
-    def may_grow(self, limits: Limits) -> bool:
-        """Another instance may be started."""
-        return len(self.instances) + self.starting < limits.instances
 
 
 class Pool:
@@ -174,7 +114,7 @@ class Pool:
             if waiters[0].done():
                 waiters.popleft()
                 continue
-            free = next((i for i in group.instances if i.state is State.SERVING and i.free()), None)
+            free = group.choose_for_waiter()
             if free is None:
                 return
             free.reserved += 1
@@ -195,32 +135,42 @@ class Pool:
 
     async def _start(self, group: Group, route: Route) -> None:
         try:
-            if group.last_error is not None and group.backoff_until > time.monotonic():
-                raise group.last_error
-            version = await self._load_version(route.version_id)
-            if version is None:
-                raise StaleRoute(route.version_id)
-            instance = await self._starter.start(version, route.limits, self.changed)
-        except (StartFailed, SandboxError, StaleRoute, Refusal) as error:
-            self._start_failed(group, error)
-        except Exception:
+            outcome: Instance | Exception = await self._try_start(group, route)
+        except Exception as error:
             logger.exception("starting an instance failed", extra={"script": group.key.name})
-            self._start_failed(group, PlatformFailed("The platform could not start the worker."))
-        else:
-            group.failures = 0
-            group.last_error = None
-            self._admit(group, instance)
+            outcome = error
         finally:
             group.starting -= 1
             self._starting -= 1
+        if isinstance(outcome, Instance):
+            group.failures = 0
+            group.last_error = None
+            self._admit(group, outcome)
+        else:
+            self._start_failed(group, outcome)
+
+    async def _try_start(self, group: Group, route: Route) -> Instance | Exception:
+        if group.last_error is not None and group.backoff_until > time.monotonic():
+            return group.last_error
+        version = await self._load_version(route.version_id)
+        if version is None:
+            return StaleRoute(route.version_id)
+        try:
+            return await self._starter.start(version, route.limits, self.changed)
+        except (StartFailed, SandboxError, Refusal) as error:
+            return error
 
     def _start_failed(self, group: Group, error: Exception) -> None:
-        """Tell those who wait; a script that keeps failing is started less and less often."""
+        """Tell those who wait, unless others still serve; a script that keeps failing is started
+        less and less often."""
         refusal = _as_refusal(error, group)
         if refusal is not group.last_error and not isinstance(refusal, StaleRoute):
             group.failures += 1
             group.last_error = refusal
             group.backoff_until = time.monotonic() + min(30.0, 0.1 * 2 ** min(group.failures, 9))
+        if any(instance.state is State.SERVING for instance in group.instances):
+            self._serve_waiters(group)
+            return
         while group.waiters:
             waiter = group.waiters.popleft()
             if not waiter.done():
@@ -322,9 +272,8 @@ class Pool:
 def _as_refusal(error: Exception, group: Group) -> Exception:
     if isinstance(error, StartFailed):
         return TenantFailed(f"The worker's code could not be started: {error.failed.message}")
-    if isinstance(error, SandboxError):
-        logger.error(
-            "no instance could be started", extra={"script": group.key.name, "error": str(error)}
-        )
-        return PlatformFailed("The platform could not start an instance of the worker.")
-    return error
+    if isinstance(error, Refusal | StaleRoute):
+        return error
+    name = group.key.name
+    logger.error("no instance could be started", extra={"script": name, "error": str(error)})
+    return PlatformFailed("The platform could not start an instance of the worker.")

@@ -1,0 +1,81 @@
+"""The instances of one script version, and which of them takes a request: no I/O."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+
+from gateway.model.plan import Limits
+from gateway.model.script import ScriptKey
+from gateway.pool.instance import Instance, State
+
+BUSY_NS = 2_000_000
+"""An instance that has burnt this much CPU on what it has is not given more while others may be."""
+
+
+class Group:
+    """The instances of one script version."""
+
+    __slots__ = (
+        "backoff_until",
+        "failures",
+        "instances",
+        "key",
+        "last_error",
+        "starting",
+        "tenant",
+        "version_id",
+        "waiters",
+    )
+
+    def __init__(self, key: ScriptKey, version_id: str, tenant: str) -> None:
+        self.key = key
+        self.version_id = version_id
+        self.tenant = tenant
+        self.instances: list[Instance] = []
+        self.starting = 0
+        self.waiters: deque[asyncio.Future[Instance]] = deque()
+        self.failures = 0
+        self.backoff_until = 0.0
+        self.last_error: Exception | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Group {self.key.name}@{self.version_id[:8]} instances={self.instances}"
+            f" starting={self.starting} waiting={len(self.waiters)}>"
+        )
+
+    def choose(self, limits: Limits) -> Instance | None:
+        """An instance that can take a request now: idle first, then the least loaded."""
+        best = self.least_loaded()
+        if best is None or best.taken == 0:
+            return best
+        if best.is_burning(BUSY_NS) and self.may_grow(limits):
+            return None
+        return best
+
+    def choose_for_waiter(self) -> Instance | None:
+        """The same for a request that waits already: not a busy one while another starts."""
+        best = self.least_loaded()
+        return best if best is None or best.taken == 0 or not self.starting else None
+
+    def least_loaded(self) -> Instance | None:
+        """The serving instance with the fewest requests that can take one more."""
+        best: Instance | None = None
+        for instance in self.instances:
+            if instance.state is State.SERVING and instance.taken < instance.capacity:
+                if instance.taken == 0:
+                    return instance
+                if best is None or instance.taken < best.taken:
+                    best = instance
+        return best
+
+    def is_spent(self) -> bool:
+        """Nothing is left of it worth remembering."""
+        busy = self.instances or self.starting or self.waiters
+        return not busy and self.backoff_until < time.monotonic()
+
+    def may_grow(self, limits: Limits) -> bool:
+        """Another instance may be started."""
+        return len(self.instances) + self.starting < limits.instances
