@@ -16,6 +16,8 @@ from gateway.catalog import (
     Launcher,
     Namespaces,
     Scripts,
+    Serving,
+    Versions,
 )
 from gateway.config import Config
 from gateway.observer import Changes
@@ -54,6 +56,7 @@ class Services:
     tenants: Tenants
     namespaces: Namespaces
     deploys: Deploys
+    versions: Versions
     scripts: Scripts
     hostnames: Hostnames
     bulk_routes: Callable[[], BulkRoutes]
@@ -76,6 +79,7 @@ class Services:
         """Introduce the use-cases to each other, over one store."""
         tenants = Tenants(config, store, changes)
         locks = KeyedLocks()
+        serving = Serving(config, store, tenants, launcher, changes, locks)
         hostnames = Hostnames(config, store, tenants, changes)
 
         def bulk_routes() -> BulkRoutes:
@@ -86,7 +90,8 @@ class Services:
             tokens=Tokens(store),
             tenants=tenants,
             namespaces=Namespaces(config, store),
-            deploys=Deploys(config, store, tenants, launcher, changes, locks),
+            deploys=Deploys(config, store, serving),
+            versions=Versions(config, store, serving),
             scripts=Scripts(store, changes, locks),
             hostnames=hostnames,
             bulk_routes=bulk_routes,

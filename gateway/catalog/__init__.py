@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from gateway.catalog.bulk import BulkRoutes, BulkStored
-from gateway.catalog.deploys import Deployed, Deploys
+from gateway.catalog.deploys import Deploys
 from gateway.catalog.hostnames import Hostnames, RoutedHostname
 from gateway.catalog.launcher import Candidate, Launcher
 from gateway.catalog.locks import KeyedLocks
-from gateway.catalog.metadata import Metadata, parse_metadata
+from gateway.catalog.metadata import Metadata, parse_metadata, parse_settings
 from gateway.catalog.namespaces import Namespaces
 from gateway.catalog.scripts import Scripts
+from gateway.catalog.serving import Deployed, Serving
 from gateway.catalog.uploads import Upload
+from gateway.catalog.versions import Versions
 
 __all__ = [
     "BulkRoutes",
@@ -25,6 +27,9 @@ __all__ = [
     "Namespaces",
     "RoutedHostname",
     "Scripts",
+    "Serving",
     "Upload",
+    "Versions",
     "parse_metadata",
+    "parse_settings",
 ]

@@ -1,189 +1,131 @@
-"""Deploys: a version is really started in the jail, and serves only when that went well."""
+"""Uploads, and changes to what serves: each makes a version that is started before it serves."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 
 import msgspec
 
-from gateway.catalog.bindings import SECRET, check_name, check_size
-from gateway.catalog.errors import (
-    BadUpload,
-    CodeRejected,
-    NameForeign,
-    NoHandlers,
-    ScriptMissing,
-    SecretMissing,
-)
-from gateway.catalog.launcher import Candidate, Launcher
-from gateway.catalog.locks import KeyedLocks
-from gateway.catalog.namespaces import check_namespace
-from gateway.catalog.owners import Owners, owner_within
-from gateway.catalog.uploads import Upload, build_version, with_bindings
+from gateway.catalog.bindings import SECRET, check_name, check_size, resolve_bindings
+from gateway.catalog.errors import SecretMissing
+from gateway.catalog.metadata import Settings, check_tags
+from gateway.catalog.serving import Current, Deployed, Serving, missing
+from gateway.catalog.uploads import Upload, build_version, changed, with_code
 from gateway.config import Config
-from gateway.errors import ControlError, StartFailed
-from gateway.model.script import Binding, Script, ScriptKey, Version
-from gateway.observer import Changes
+from gateway.model.script import Binding, Module, Script, ScriptKey, Version
 from gateway.store.base import CatalogStore
-from sandbox.protocol import Failed
-
-logger = logging.getLogger(__name__)
-
-_MAX_MESSAGE: Final = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class Deployed:
-    """A version that now serves."""
-
-    script: Script
-    version: Version
-    notes: tuple[str, ...] = ()
 
 
 class Deploys:
-    """Uploads code and changes secrets; either makes a new serving version."""
+    """Uploads code; changes secrets, settings and tags of what serves.
 
-    def __init__(
-        self,
-        config: Config,
-        store: CatalogStore,
-        owners: Owners,
-        launcher: Launcher,
-        changes: Changes,
-        locks: KeyedLocks,
-    ) -> None:
+    ``scope``: the only tenant whose scripts may be touched, None for all. When a change fails,
+    what served goes on serving.
+    """
+
+    def __init__(self, config: Config, store: CatalogStore, serving: Serving) -> None:
         self._config = config
         self._store = store
-        self._owners = owners
-        self._launcher = launcher
-        self._changes = changes
-        self._locks = locks
+        self._serving = serving
 
     async def upload(self, key: ScriptKey, upload: Upload, *, scope: str | None) -> Deployed:
-        """Deploy an upload. ``scope``: the only tenant whose names may be used, None for all.
-
-        Uploads of one script wait for each other. When it fails, what served goes on serving.
-        """
-        owner = await owner_within(self._owners, key.name, scope)
-        await check_namespace(self._config, self._store, key.namespace)
-        async with self._locks.hold(key):
-            previous = await self._serving(key)
+        """Deploy an upload. Uploads of one script wait for each other."""
+        owner = await self._serving.owner(key, scope)
+        async with self._serving.hold(key):
+            current = await self._serving.find(key)
+            previous = current.version if current else None
             version = build_version(upload, key, owner.slug, previous, self._config.upload)
-            deployed = await self._serve(version, owner.plan)
+            if upload.metadata.tags is None and current is not None:
+                version = msgspec.structs.replace(version, tags=current.script.tags)
+            deployed = await self._serving.put(version, owner.plan)
         return replace(deployed, notes=tuple(upload.metadata.notes))
+
+    async def put_content(
+        self, key: ScriptKey, modules: tuple[Module, ...], main: str | None, *, scope: str | None
+    ) -> Deployed:
+        """Replace a script's code; bindings and settings stay."""
+
+        def change(current: Current) -> Version:
+            return with_code(current.version, modules, main, self._config.upload)
+
+        return await self._change(key, change, "content", scope)
+
+    async def edit_settings(
+        self, key: ScriptKey, settings: Settings, *, scope: str | None
+    ) -> Deployed:
+        """Change what ``settings`` names; the rest stays."""
+        if not settings.versioned:
+            given = settings.tags
+            if given is not None:
+                await self.change_tags(key, lambda _: given, scope=scope)
+            current = await self._serving.current(key, scope)
+            return Deployed(current.script, current.version, tuple(settings.notes))
+
+        def change(current: Current) -> Version:
+            bindings = None
+            if settings.bindings is not None:
+                bindings = resolve_bindings(settings.bindings, current.version.bindings)
+            return settings.applied_to(current.version, bindings)
+
+        deployed = await self._change(key, change, "settings", scope, tags=settings.tags)
+        return replace(deployed, notes=tuple(settings.notes))
+
+    async def change_tags(
+        self, key: ScriptKey, change: Callable[[list[str]], Iterable[str]], *, scope: str | None
+    ) -> Script:
+        """Derive a script's tags from those it has; its code is not started again."""
+        async with self._serving.hold(key):
+            current = await self._serving.current(key, scope)
+            tags = check_tags(change(list(current.script.tags)))
+            script = await self._store.put_tags(key, tags)
+        if script is None:
+            raise missing(key)
+        return script
 
     async def put_secret(
         self, key: ScriptKey, name: str, text: str, *, scope: str | None
     ) -> Deployed:
         """Set one secret of a script; the code is started again with it."""
-        check_name(name)
-
-        def change(old: tuple[Binding, ...]) -> Iterable[Binding]:
-            others = [binding for binding in old if binding.name != name]
-            return sorted([*others, Binding(name, SECRET, text=text)], key=lambda item: item.name)
-
-        return await self._change_bindings(key, change, scope)
+        return await self.put_secrets(key, {name: text}, scope=scope)
 
     async def delete_secret(self, key: ScriptKey, name: str, *, scope: str | None) -> Deployed:
         """Remove one secret of a script. Raises SecretMissing."""
+        return await self.put_secrets(key, {name: None}, scope=scope)
 
-        def change(old: tuple[Binding, ...]) -> Iterable[Binding]:
-            if not any(binding.name == name and binding.type == SECRET for binding in old):
-                raise SecretMissing(f"script {key.name!r} has no secret {name[:80]!r}")
-            return [binding for binding in old if binding.name != name]
+    async def put_secrets(
+        self, key: ScriptKey, secrets: Mapping[str, str | None], *, scope: str | None
+    ) -> Deployed:
+        """Set many secrets at once, remove those that are None: all or none."""
 
-        return await self._change_bindings(key, change, scope)
+        def change(current: Current) -> Version:
+            found = {binding.name: binding for binding in current.version.bindings}
+            for name, text in secrets.items():
+                if text is not None:
+                    found[check_name(name)] = Binding(name, SECRET, text=text)
+                elif name in found and found[name].type == SECRET:
+                    del found[name]
+                else:
+                    raise SecretMissing(f"script {key.name!r} has no secret {name[:80]!r}")
+            bindings = tuple(found[name] for name in sorted(found))
+            return msgspec.structs.replace(current.version, bindings=bindings)
 
-    async def _change_bindings(
+        return await self._change(key, change, "secret", scope)
+
+    async def _change(
         self,
         key: ScriptKey,
-        change: Callable[[tuple[Binding, ...]], Iterable[Binding]],
+        change: Callable[[Current], Version],
+        triggered_by: str,
         scope: str | None,
+        *,
+        tags: Iterable[str] | None = None,
     ) -> Deployed:
-        async with self._locks.hold(key):
-            previous = await self._serving(key)
-            if previous is None or scope not in (None, previous.tenant):
-                raise ScriptMissing(f"script {key.name[:80]!r} not found in {key.namespace[:80]!r}")
-            owner = await owner_within(self._owners, key.name, scope)
-            version = with_bindings(previous, change(previous.bindings))
+        async with self._serving.hold(key):
+            current = await self._serving.current(key, scope)
+            owner = await self._serving.owner(key, scope)
+            version = changed(change(current), triggered_by)
+            kept = current.script.tags if tags is None else check_tags(tags)
+            version = msgspec.structs.replace(version, tags=kept)
             check_size(version.bindings)
-            return await self._serve(version, owner.plan)
-
-    async def _serving(self, key: ScriptKey) -> Version | None:
-        script = await self._store.get_script(key)
-        return await self._store.get_version(script.version_id) if script else None
-
-    async def _serve(self, version: Version, plan: str) -> Deployed:
-        """Start a version, store it, make it serve."""
-        limits = self._config.plan(plan).limits.lowered_by(version.limits)
-        try:
-            candidate = await self._launcher.launch(version, limits)
-        except StartFailed as error:
-            raise _rejection(error.failed) from None
-        try:
-            version = msgspec.structs.replace(
-                version,
-                handlers=tuple(candidate.ready.handlers),
-                kind=candidate.ready.kind,
-                startup_ms=candidate.startup_ms,
-            )
-            script = await self._commit(version)
-        except BaseException:
-            candidate.discard()
-            raise
-        _adopt(candidate, version)
-        return Deployed(script, version)
-
-    async def _commit(self, version: Version) -> Script:
-        await check_namespace(self._config, self._store, version.key.namespace)
-        async with self._owners.claim(version.key.name) as owner:
-            if owner.slug != version.tenant:
-                raise NameForeign(
-                    f"script {version.key.name!r} belongs to tenant {owner.slug!r} by now",
-                    fix="deploy again under a name of your own",
-                )
-            try:
-                return await self._store.put_version(version)
-            finally:
-                # also when cancelled: the transaction may have been committed
-                self._changes.script_changed(version.key)
-
-
-def _adopt(candidate: Candidate, version: Version) -> None:
-    candidate.adopt()
-    logger.info(
-        "deployed",
-        extra={
-            "script": version.key.name,
-            "namespace": version.key.namespace,
-            "version": version.id,
-            "startup_ms": version.startup_ms,
-        },
-    )
-
-
-def _rejection(failed: Failed) -> ControlError:
-    """The answer to code that could not be loaded, in words from the tenant's side."""
-    if failed.reason == "cpu":
-        return CodeRejected(
-            "Script startup exceeded CPU time limit.", fix="do less when the module is imported"
-        )
-    if failed.reason == "memory":
-        return CodeRejected(
-            "Script startup exceeded memory limit.", fix="load less when the module is imported"
-        )
-    place = f"\n  at {failed.file[:255]}:{failed.line or 1}" if failed.file else ""
-    message = failed.message[:_MAX_MESSAGE]
-    if failed.reason == "entrypoint":
-        return NoHandlers(
-            f"{message}{place}",
-            fix="define class Default(WorkerEntrypoint), on_fetch, or an ASGI or WSGI callable"
-            " named app or application",
-        )
-    if failed.reason == "code":
-        return CodeRejected(f"Uncaught {failed.name[:200]}: {message}{place}")
-    return BadUpload(f"the script could not be started: {message}")
+            return await self._serving.put(version, owner.plan)

@@ -32,6 +32,29 @@ class ScriptMissing(ControlError):
     word = "script_not_found"
 
 
+class VersionMissing(ControlError):
+    """No such version of the script, or it is not kept any more."""
+
+    status = 404
+    code = 10092
+    word = "version_not_found"
+
+
+class DeploymentMissing(ControlError):
+    """No such deployment of the script, or it is not kept any more."""
+
+    status = 404
+    code = 10092
+    word = "deployment_not_found"
+
+
+class BadDeployment(ControlError):
+    """A deployment has to make exactly one version serve everything."""
+
+    code = 10026
+    word = "bad_deployment"
+
+
 class BadName(ControlError):
     """The name cannot name a script, namespace or binding."""
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from gateway.catalog.errors import ScriptMissing
+import msgspec
+
 from gateway.catalog.locks import KeyedLocks
+from gateway.catalog.serving import missing
 from gateway.model.script import Script, ScriptKey, Version
 from gateway.observer import Changes
 from gateway.store.base import CatalogStore
@@ -24,16 +26,16 @@ class Scripts:
         """A script. Raises ScriptMissing."""
         script = await self._store.get_script(key)
         if script is None or scope not in (None, script.tenant):
-            raise _missing(key)
+            raise missing(key)
         return script
 
     async def version(self, key: ScriptKey, *, scope: str | None) -> Version:
-        """The serving version of a script, with its code. Raises ScriptMissing."""
+        """The serving version of a script, with its code and the script's tags."""
         script = await self.get(key, scope=scope)
         version = await self._store.get_version(script.version_id)
         if version is None:
-            raise _missing(key)
-        return version
+            raise missing(key)
+        return msgspec.structs.replace(version, tags=script.tags)
 
     async def delete(self, key: ScriptKey, *, scope: str | None) -> None:
         """Remove a script and its versions. Raises ScriptMissing."""
@@ -44,7 +46,7 @@ class Scripts:
             finally:
                 self._changes.script_changed(key)
         if not existed:
-            raise _missing(key)
+            raise missing(key)
 
     async def list(
         self,
@@ -56,10 +58,3 @@ class Scripts:
     ) -> list[Script]:
         """Scripts of a namespace in order of name."""
         return await self._store.list_scripts(namespace, tenant=scope, after=after, limit=limit)
-
-
-def _missing(key: ScriptKey) -> ScriptMissing:
-    return ScriptMissing(
-        f"script {key.name[:80]!r} not found in dispatch namespace {key.namespace[:80]!r}",
-        fix="deploy it first",
-    )

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
 
 import msgspec
 
 from gateway.catalog.bindings import resolve_bindings
-from gateway.catalog.metadata import Metadata
+from gateway.catalog.metadata import LABEL, MESSAGE, Metadata
 from gateway.catalog.modules import check_modules, find_main
 from gateway.config import Upload as UploadLimits
-from gateway.model.script import Binding, Module, ScriptKey, Version
+from gateway.model.script import Module, ScriptKey, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +53,27 @@ def build_version(
             limits=metadata.limits,
             compatibility_date=metadata.compatibility_date,
             compatibility_flags=tuple(metadata.compatibility_flags),
-            tags=tuple(metadata.tags),
+            tags=tuple(metadata.tags or ()),
+            message=metadata.annotations.get(MESSAGE, ""),
+            label=metadata.annotations.get(LABEL, ""),
         )
     )
 
 
-def with_bindings(version: Version, bindings: Iterable[Binding]) -> Version:
-    """A new version with the same code and other bindings."""
-    return stamp(msgspec.structs.replace(version, bindings=tuple(bindings)))
+def with_code(
+    version: Version, modules: tuple[Module, ...], main: str | None, limits: UploadLimits
+) -> Version:
+    """The same settings around other code; ``main`` None: the main module keeps its name."""
+    modules = check_modules(modules, limits)
+    main_module = find_main(modules, main or version.main_module).name
+    return msgspec.structs.replace(version, modules=modules, main_module=main_module)
+
+
+def changed(version: Version, triggered_by: str) -> Version:
+    """A version of its own, made by ``triggered_by`` instead of an upload."""
+    return stamp(
+        msgspec.structs.replace(version, triggered_by=triggered_by, message="", label="", number=0)
+    )
 
 
 def stamp(version: Version) -> Version:

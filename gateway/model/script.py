@@ -84,6 +84,24 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     handlers: tuple[str, ...] = ()
     kind: str = "worker"
     startup_ms: int = 0
+    number: int = 0
+    """Counts a script's versions from 1; given by the store."""
+    triggered_by: str = "upload"
+    """What made it: ``upload``, ``secret``, ``settings`` or ``content``."""
+    message: str = ""
+    label: str = ""
+    """The tag that its uploader gave this version."""
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """One decision of which version serves."""
+
+    id: str
+    key: ScriptKey
+    version_id: str
+    created_ms: int
+    triggered_by: str = "deployment"
+    message: str = ""
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.model.script import Namespace, Script, ScriptKey, Tenant, Version
+from gateway.model.script import Deployment, Namespace, Script, ScriptKey, Tenant, Version
 
 
 class KeyValueStore(Protocol):
@@ -74,6 +74,9 @@ class CatalogStore(Protocol):
     ) -> list[Script]:
         """Scripts of a namespace in order of name, of one tenant when given."""
 
+    async def put_tags(self, key: ScriptKey, tags: tuple[str, ...]) -> Script | None:
+        """Replace a script's tags; None when it is absent."""
+
     async def put_version(self, version: Version) -> Script:
         """Store a version and make it the serving one, in one transaction."""
 
@@ -82,6 +85,22 @@ class CatalogStore(Protocol):
 
     async def delete_script(self, key: ScriptKey) -> bool:
         """Remove a script and its versions; False when it was absent."""
+
+
+class VersionStore(Protocol):
+    """A script's versions beside the serving one, and which of them served when."""
+
+    async def add_version(self, version: Version) -> Version:
+        """Store a version that does not serve; returns it with its number."""
+
+    async def list_versions(self, key: ScriptKey) -> list[Version]:
+        """Versions of a script that are kept, newest first, without the content of modules."""
+
+    async def serve_version(self, deployment: Deployment) -> Script | None:
+        """Make a stored version serve; None when the script has no such version."""
+
+    async def list_deployments(self, key: ScriptKey) -> list[Deployment]:
+        """Deployments of versions that are kept, newest first."""
 
 
 class StoredToken(msgspec.Struct, frozen=True):
@@ -124,7 +143,9 @@ class AccountStore(Protocol):
         """Revoke a token; False when absent."""
 
 
-class Store(KeyValueStore, HostnameStore, NamespaceStore, CatalogStore, AccountStore, Protocol):
+class Store(
+    KeyValueStore, HostnameStore, NamespaceStore, CatalogStore, VersionStore, AccountStore, Protocol
+):
     """All aggregates of one node, and its life."""
 
     async def open(self) -> None:

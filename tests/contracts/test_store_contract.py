@@ -6,9 +6,11 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.model.script import (
     Binding,
+    Deployment,
     Module,
     Namespace,
     Script,
@@ -128,7 +130,7 @@ class TestCatalog:
 
     async def test_version_comes_back_whole(self, store: Store) -> None:
         await store.put_version(version())
-        assert await store.get_version(version().id) == version()
+        assert await store.get_version(version().id) == replace(version(), number=1)
         assert await store.get_version("other") is None
 
     async def test_script_follows_its_newest_version(self, store: Store) -> None:
@@ -146,7 +148,7 @@ class TestCatalog:
             handlers=("fetch",),
             limits={"cpu_ms": 5},
         )
-        assert await store.get_version(version(1).id) == version(1)
+        assert await store.get_version(version(1).id) == replace(version(1), number=1)
 
     async def test_scripts_list_by_namespace_and_tenant(self, store: Store) -> None:
         for name, tenant in [("b", "b"), ("acme-2", "acme"), ("acme-1", "acme")]:
@@ -164,6 +166,75 @@ class TestCatalog:
         assert await store.delete_script(KEY) is False
         assert await store.get_version(version(1).id) is None
         assert await store.get_version(version(2).id) is None
+
+
+def deployment(number: int, version_id: str, key: ScriptKey = KEY) -> Deployment:
+    return Deployment(id=f"d{number}", key=key, version_id=version_id, created_ms=2000 + number)
+
+
+class TestVersions:
+    async def test_added_version_does_not_serve_until_it_is_told_to(self, store: Store) -> None:
+        await store.put_version(version(1))
+        added = await store.add_version(replace(version(2), tags=(), limits={"cpu_ms": 3}))
+        assert added.number == 2
+        before = await store.get_script(KEY)
+        assert before is not None
+        assert before.version_id == version(1).id
+        script = await store.serve_version(deployment(1, added.id))
+        assert script == await store.get_script(KEY)
+        assert script == replace(
+            before, version_id=added.id, etag="e2", limits={"cpu_ms": 3}, modified_ms=2001
+        )
+
+    async def test_version_of_another_script_cannot_serve(self, store: Store) -> None:
+        other = ScriptKey("production", "beta")
+        await store.put_version(version(1))
+        await store.put_version(version(1, key=other, tenant="beta"))
+        assert await store.serve_version(deployment(1, version(1).id, other)) is None
+        assert await store.serve_version(deployment(1, "nothing")) is None
+        found = await store.get_script(other)
+        assert found is not None
+        assert found.version_id == version(1, key=other).id
+
+    async def test_lists_are_newest_first_whatever_the_clock_says(self, store: Store) -> None:
+        await store.put_version(version(1))
+        await store.put_version(replace(version(2), created_ms=5, triggered_by="secret"))
+        await store.serve_version(deployment(7, version(1).id))
+        versions = await store.list_versions(KEY)
+        assert [(item.id, item.number) for item in versions] == [
+            (version(2).id, 2),
+            (version(1).id, 1),
+        ]
+        assert all(module.content == b"" for item in versions for module in item.modules)
+        deployments = await store.list_deployments(KEY)
+        assert [(item.version_id, item.triggered_by) for item in deployments] == [
+            (version(1).id, "deployment"),
+            (version(2).id, "secret"),
+            (version(1).id, "upload"),
+        ]
+        assert deployments[0] == deployment(7, version(1).id)
+
+    async def test_serving_version_is_kept_however_old(self, store: Store) -> None:
+        await store.put_version(version(0))
+        for number in range(1, 40):
+            await store.add_version(version(number))
+        kept = [item.number for item in await store.list_versions(KEY)]
+        assert kept[-1] == 1
+        assert kept[0] == 40
+        assert len(kept) < 40
+
+    async def test_deleting_a_script_takes_versions_and_deployments(self, store: Store) -> None:
+        await store.put_version(version(1))
+        await store.add_version(version(2))
+        await store.delete_script(KEY)
+        assert await store.list_versions(KEY) == []
+        assert await store.list_deployments(KEY) == []
+
+    async def test_tags_change_alone(self, store: Store) -> None:
+        before = await store.put_version(version(1))
+        assert await store.put_tags(KEY, ("x",)) == replace(before, tags=("x",))
+        assert await store.get_script(KEY) == replace(before, tags=("x",))
+        assert await store.put_tags(ScriptKey("production", "none"), ()) is None
 
 
 class TestAccounts:

@@ -9,11 +9,12 @@ from gateway.store.sqlite.catalog import SqliteCatalog
 from gateway.store.sqlite.connections import Connections
 from gateway.store.sqlite.kv import SqliteHostnames, SqliteKeyValues
 from gateway.store.sqlite.migrate import SchemaError, migrate, shipped
+from gateway.store.sqlite.versions import SqliteVersions
 
 __all__ = ["SchemaError", "SqliteStore"]
 
 
-class SqliteStore(SqliteKeyValues, SqliteHostnames, SqliteCatalog, SqliteAccounts):
+class SqliteStore(SqliteKeyValues, SqliteHostnames, SqliteCatalog, SqliteVersions, SqliteAccounts):
     """Every aggregate of one node in the file at ``path``."""
 
     def __init__(self, path: str | Path) -> None:

@@ -1,30 +1,25 @@
-"""Namespaces, scripts and versions in SQLite."""
+"""Namespaces and scripts in SQLite."""
 
 from __future__ import annotations
 
-import asyncio
-import zlib
 from typing import Final
 
+import aiosqlite
 import msgspec
 
-from gateway.model.script import Module, Namespace, Script, ScriptKey, Version
+from gateway.model.script import Namespace, Script, ScriptKey
 from gateway.store.sqlite.connections import Connections, Row
 
-KEEP_VERSIONS: Final = 20
-"""Versions kept of one script, so that redeploying cannot fill the disk."""
-_COMPRESSION: Final = 3
-_COLUMNS: Final = (
+COLUMNS: Final = (
     "namespace, name, tenant, version_id, created_ms, modified_ms, etag, tags, handlers, limits"
 )
 _json = msgspec.json.encode
 _strings = msgspec.json.Decoder(tuple[str, ...])
 _numbers = msgspec.json.Decoder(dict[str, int])
-_version = msgspec.json.Decoder(Version)
 
 
 class SqliteCatalog:
-    """Namespaces, scripts and their versions."""
+    """Namespaces and scripts."""
 
     _db: Connections
 
@@ -67,7 +62,7 @@ class SqliteCatalog:
     async def get_script(self, key: ScriptKey) -> Script | None:
         """What the resolver needs of a script, without its code."""
         rows = await self._db.read(
-            f"SELECT {_COLUMNS} FROM scripts WHERE namespace = ? AND name = ?",  # noqa: S608
+            f"SELECT {COLUMNS} FROM scripts WHERE namespace = ? AND name = ?",  # noqa: S608
             key,
         )
         return _script(rows[0]) if rows else None
@@ -78,51 +73,20 @@ class SqliteCatalog:
         """Scripts of a namespace in order of name, of one tenant when given."""
         owned, owner = (" AND tenant = ?", (tenant,)) if tenant is not None else ("", ())
         rows = await self._db.read(
-            f"SELECT {_COLUMNS} FROM scripts WHERE namespace = ? AND name > ?{owned}"  # noqa: S608
+            f"SELECT {COLUMNS} FROM scripts WHERE namespace = ? AND name > ?{owned}"  # noqa: S608
             " ORDER BY name LIMIT ?",
             (namespace, after, *owner, limit),
         )
         return [_script(row) for row in rows]
 
-    async def put_version(self, version: Version) -> Script:
-        """Store a version and make it the serving one; the oldest beyond twenty go."""
-        contents = await asyncio.to_thread(_pack, version.modules)
-        namespace, name = version.key
+    async def put_tags(self, key: ScriptKey, tags: tuple[str, ...]) -> Script | None:
+        """Replace a script's tags; None when it is absent."""
         async with self._db.transaction() as connection:
             await connection.execute(
-                "INSERT INTO versions (id, namespace, name, created_ms, document)"
-                " VALUES (?, ?, ?, ?, ?)",
-                (version.id, namespace, name, version.created_ms, _document(version)),
+                "UPDATE scripts SET tags = ? WHERE namespace = ? AND name = ?",
+                (_json(tags), *key),
             )
-            await connection.executemany(
-                "INSERT INTO modules (version_id, position, content) VALUES (?, ?, ?)",
-                [(version.id, position, content) for position, content in enumerate(contents)],
-            )
-            await connection.execute(_UPSERT_SCRIPT, _script_row(version))
-            await connection.execute(
-                "DELETE FROM versions WHERE id IN (SELECT id FROM versions WHERE namespace = ?"
-                " AND name = ? ORDER BY created_ms DESC, rowid DESC LIMIT -1 OFFSET ?)",
-                (namespace, name, KEEP_VERSIONS),
-            )
-            rows = await connection.execute_fetchall(
-                f"SELECT {_COLUMNS} FROM scripts WHERE namespace = ? AND name = ?",  # noqa: S608
-                (namespace, name),
-            )
-            return _script(next(tuple(row) for row in rows))
-
-    async def get_version(self, version_id: str) -> Version | None:
-        """A version with its code and bindings."""
-        documents = await self._db.read("SELECT document FROM versions WHERE id = ?", (version_id,))
-        if not documents:
-            return None
-        version = _version.decode(documents[0][0])
-        rows = await self._db.read(
-            "SELECT content FROM modules WHERE version_id = ? ORDER BY position", (version_id,)
-        )
-        if len(rows) != len(version.modules):  # removed between the two reads
-            return None
-        modules = await asyncio.to_thread(_unpack, version.modules, rows)
-        return msgspec.structs.replace(version, modules=modules)
+            return await script_row(connection, key)
 
     async def delete_script(self, key: ScriptKey) -> bool:
         """Remove a script and its versions; False when it was absent."""
@@ -136,27 +100,13 @@ class SqliteCatalog:
             return cursor.rowcount > 0
 
 
-_UPSERT_SCRIPT: Final = (
-    f"INSERT INTO scripts ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
-    " ON CONFLICT (namespace, name) DO UPDATE SET tenant = excluded.tenant,"
-    " version_id = excluded.version_id, modified_ms = excluded.modified_ms,"
-    " etag = excluded.etag, tags = excluded.tags, handlers = excluded.handlers,"
-    " limits = excluded.limits"
-)
-
-
-def _script_row(version: Version) -> Row:
-    return (
-        *version.key,
-        version.tenant,
-        version.id,
-        version.created_ms,
-        version.created_ms,
-        version.etag,
-        _json(version.tags),
-        _json(version.handlers),
-        _json(version.limits),
+async def script_row(connection: aiosqlite.Connection, key: ScriptKey) -> Script | None:
+    """A script as the open transaction sees it."""
+    rows = await connection.execute_fetchall(
+        f"SELECT {COLUMNS} FROM scripts WHERE namespace = ? AND name = ?",  # noqa: S608
+        tuple(key),
     )
+    return next((_script(tuple(row)) for row in rows), None)
 
 
 def _script(row: Row) -> Script:
@@ -171,20 +121,4 @@ def _script(row: Row) -> Script:
         tags=_strings.decode(tags),
         handlers=_strings.decode(handlers),
         limits=_numbers.decode(limits),
-    )
-
-
-def _document(version: Version) -> bytes:
-    empty = tuple(msgspec.structs.replace(module, content=b"") for module in version.modules)
-    return _json(msgspec.structs.replace(version, modules=empty))
-
-
-def _pack(modules: tuple[Module, ...]) -> list[bytes]:
-    return [zlib.compress(module.content, _COMPRESSION) for module in modules]
-
-
-def _unpack(modules: tuple[Module, ...], rows: list[Row]) -> tuple[Module, ...]:
-    return tuple(
-        msgspec.structs.replace(module, content=zlib.decompress(content))
-        for module, (content,) in zip(modules, rows, strict=True)
     )

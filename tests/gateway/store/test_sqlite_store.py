@@ -12,10 +12,10 @@ import pytest
 
 from gateway.model.script import Module, ScriptKey, Version
 from gateway.store.sqlite import SchemaError, SqliteStore
-from gateway.store.sqlite.catalog import KEEP_VERSIONS
 from gateway.store.sqlite.connections import Connections
 from gateway.store.sqlite.kv import HOSTNAMES, TENANT_OF_VALUE
 from gateway.store.sqlite.migrate import Migration, migrate, shipped
+from gateway.store.sqlite.versions import KEEP_VERSIONS
 
 pytestmark = pytest.mark.anyio
 
@@ -151,3 +151,36 @@ async def test_using_a_closed_store_says_so(tmp_path: Path) -> None:
         await store.get("k")
     with pytest.raises(RuntimeError, match="not open"):
         await store.put("k", b"v")
+
+
+async def test_versions_of_the_first_schema_are_numbered_and_served(tmp_path: Path) -> None:
+    path = tmp_path / "w.db"
+    old = sqlite3.connect(path)
+    old.executescript(shipped()[0].sql + "PRAGMA user_version=1;")
+    for number in (1, 2):
+        old.execute(
+            "INSERT INTO versions VALUES (?, 'production', 'acme', 5, ?)",
+            (f"v{number}", _FIRST_DOCUMENT % number),
+        )
+    old.execute(
+        "INSERT INTO scripts VALUES"
+        " ('production', 'acme', 'acme', 'v2', 5, 9, '', '[]', '[]', '{}')"
+    )
+    old.commit()
+    old.close()
+    store = SqliteStore(path)
+    await store.open()
+    key = ScriptKey("production", "acme")
+    assert [(item.id, item.number) for item in await store.list_versions(key)] == [
+        ("v2", 2),
+        ("v1", 1),
+    ]
+    (deployment,) = await store.list_deployments(key)
+    assert (deployment.version_id, deployment.created_ms) == ("v2", 9)
+    await store.close()
+
+
+_FIRST_DOCUMENT = (
+    '{"id":"v%d","key":["production","acme"],"tenant":"acme","etag":"","created_ms":5,'
+    '"main_module":"a.py","modules":[]}'
+)

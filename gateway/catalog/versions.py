@@ -1,0 +1,96 @@
+"""Versions and deployments: storing code without serving it, serving what is stored."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+
+from gateway.catalog.errors import DeploymentMissing, VersionMissing
+from gateway.catalog.serving import Deployed, Serving, ServingStore, missing
+from gateway.catalog.uploads import Upload, build_version
+from gateway.config import Config
+from gateway.model.script import Deployment, ScriptKey, Version
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """A version that is stored and serves nothing yet."""
+
+    version: Version
+    notes: tuple[str, ...] = ()
+
+
+class Versions:
+    """A script's versions and deployments, newest first.
+
+    ``scope``: the only tenant whose scripts may be touched, None for all.
+    """
+
+    def __init__(self, config: Config, store: ServingStore, serving: Serving) -> None:
+        self._config = config
+        self._store = store
+        self._serving = serving
+
+    async def add(self, key: ScriptKey, upload: Upload, *, scope: str | None) -> Added:
+        """Store an upload; it takes over bindings from the newest version, serving or not."""
+        owner = await self._serving.owner(key, scope)
+        async with self._serving.hold(key):
+            current = await self._serving.current(key, scope)
+            newest = (await self._store.list_versions(key))[:1]
+            previous = newest[0] if newest else current.version
+            version = build_version(upload, key, owner.slug, previous, self._config.upload)
+            added = await self._serving.add(version, owner.plan)
+        return Added(added, tuple(upload.metadata.notes))
+
+    async def kept(self, key: ScriptKey, *, scope: str | None) -> list[Version]:
+        """The versions that are kept, without the content of their modules."""
+        await self._check(key, scope)
+        return await self._store.list_versions(key)
+
+    async def get(self, key: ScriptKey, version_id: str, *, scope: str | None) -> Version:
+        """One version with its code. Raises VersionMissing."""
+        await self._check(key, scope)
+        version = await self._store.get_version(version_id)
+        if version is None or version.key != key:
+            raise VersionMissing(
+                f"script {key.name!r} has no version {version_id[:80]!r}",
+                fix="look at the list of versions: the oldest ones are removed",
+            )
+        return version
+
+    async def deploy(
+        self, key: ScriptKey, version_id: str, message: str, *, scope: str | None
+    ) -> tuple[Deployed, Deployment]:
+        """Make a stored version serve everything."""
+        async with self._serving.hold(key):
+            version = await self.get(key, version_id, scope=scope)
+            owner = await self._serving.owner(key, scope)
+            deployment = Deployment(
+                id=str(uuid.uuid4()),
+                key=key,
+                version_id=version.id,
+                created_ms=time.time_ns() // 1_000_000,
+                message=message,
+            )
+            deployed = await self._serving.promote(version, owner.plan, deployment)
+        return deployed, deployment
+
+    async def deployments(self, key: ScriptKey, *, scope: str | None) -> list[Deployment]:
+        """The deployments that are kept; the first one serves."""
+        await self._check(key, scope)
+        return await self._store.list_deployments(key)
+
+    async def deployment(
+        self, key: ScriptKey, deployment_id: str, *, scope: str | None
+    ) -> Deployment:
+        """One deployment. Raises DeploymentMissing."""
+        for deployment in await self.deployments(key, scope=scope):
+            if deployment.id == deployment_id:
+                return deployment
+        raise DeploymentMissing(f"script {key.name!r} has no deployment {deployment_id[:80]!r}")
+
+    async def _check(self, key: ScriptKey, scope: str | None) -> None:
+        script = await self._store.get_script(key)
+        if script is None or scope not in (None, script.tenant):
+            raise missing(key)

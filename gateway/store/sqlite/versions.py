@@ -1,0 +1,215 @@
+"""Versions and deployments in SQLite."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+import zlib
+from typing import Final
+
+import aiosqlite
+import msgspec
+
+from gateway.model.script import Deployment, Module, Script, ScriptKey, Version
+from gateway.store.sqlite.catalog import COLUMNS, script_row
+from gateway.store.sqlite.connections import Connections, Row
+
+KEEP_VERSIONS: Final = 20
+"""Versions kept of one script, the serving one among them: redeploying cannot fill the disk."""
+KEEP_DEPLOYMENTS: Final = 50
+_COMPRESSION: Final = 3
+_json = msgspec.json.encode
+_version = msgspec.json.Decoder(Version)
+
+
+class SqliteVersions:
+    """A script's versions, and which of them served when."""
+
+    _db: Connections
+
+    async def put_version(self, version: Version) -> Script:
+        """Store a version and make it the serving one; the oldest beyond twenty go."""
+        contents = await asyncio.to_thread(_pack, version.modules)
+        deployment = Deployment(
+            id=str(uuid.uuid4()),
+            key=version.key,
+            version_id=version.id,
+            created_ms=version.created_ms,
+            triggered_by=version.triggered_by,
+            message=version.message,
+        )
+        async with self._db.transaction() as connection:
+            await _insert(connection, version, contents)
+            await connection.execute(_UPSERT_SCRIPT, _script_row(version))
+            await _record(connection, deployment)
+            await _prune(connection, version.key)
+            script = await script_row(connection, version.key)
+        if script is None:
+            raise RuntimeError("a script that was just stored is not there")
+        return script
+
+    async def add_version(self, version: Version) -> Version:
+        """Store a version that does not serve; returns it with its number."""
+        contents = await asyncio.to_thread(_pack, version.modules)
+        async with self._db.transaction() as connection:
+            number = await _insert(connection, version, contents)
+            await _prune(connection, version.key)
+        return msgspec.structs.replace(version, number=number)
+
+    async def get_version(self, version_id: str) -> Version | None:
+        """A version with its code and bindings."""
+        documents = await self._db.read(
+            "SELECT document, number FROM versions WHERE id = ?", (version_id,)
+        )
+        if not documents:
+            return None
+        version = _decode(documents[0])
+        rows = await self._db.read(
+            "SELECT content FROM modules WHERE version_id = ? ORDER BY position", (version_id,)
+        )
+        if len(rows) != len(version.modules):  # removed between the two reads
+            return None
+        modules = await asyncio.to_thread(_unpack, version.modules, rows)
+        return msgspec.structs.replace(version, modules=modules)
+
+    async def list_versions(self, key: ScriptKey) -> list[Version]:
+        """Versions of a script that are kept, newest first, without the content of modules."""
+        rows = await self._db.read(
+            "SELECT document, number FROM versions WHERE namespace = ? AND name = ?"
+            " ORDER BY number DESC",
+            key,
+        )
+        return [_decode(row) for row in rows]
+
+    async def serve_version(self, deployment: Deployment) -> Script | None:
+        """Make a stored version serve, the script's tags staying; None when there is none."""
+        async with self._db.transaction() as connection:
+            rows = await connection.execute_fetchall(
+                "SELECT document, number FROM versions WHERE id = ? AND namespace = ? AND name = ?",
+                (deployment.version_id, *deployment.key),
+            )
+            version = next((_decode(tuple(row)) for row in rows), None)
+            if version is None:
+                return None
+            await connection.execute(
+                "UPDATE scripts SET version_id = ?, etag = ?, handlers = ?, limits = ?,"
+                " modified_ms = ? WHERE namespace = ? AND name = ?",
+                (
+                    version.id,
+                    version.etag,
+                    _json(version.handlers),
+                    _json(version.limits),
+                    deployment.created_ms,
+                    *deployment.key,
+                ),
+            )
+            await _record(connection, deployment)
+            return await script_row(connection, deployment.key)
+
+    async def list_deployments(self, key: ScriptKey) -> list[Deployment]:
+        """Deployments of versions that are kept, newest first."""
+        rows = await self._db.read(
+            "SELECT id, version_id, created_ms, triggered_by, message FROM deployments"
+            " WHERE namespace = ? AND name = ? ORDER BY number DESC",
+            key,
+        )
+        return [
+            Deployment(
+                id=deployment_id,
+                key=key,
+                version_id=version_id,
+                created_ms=created_ms,
+                triggered_by=triggered_by,
+                message=message,
+            )
+            for deployment_id, version_id, created_ms, triggered_by, message in rows
+        ]
+
+
+_UPSERT_SCRIPT: Final = (
+    f"INSERT INTO scripts ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    " ON CONFLICT (namespace, name) DO UPDATE SET tenant = excluded.tenant,"
+    " version_id = excluded.version_id, modified_ms = excluded.modified_ms,"
+    " etag = excluded.etag, tags = excluded.tags, handlers = excluded.handlers,"
+    " limits = excluded.limits"
+)
+
+
+async def _insert(connection: aiosqlite.Connection, version: Version, contents: list[bytes]) -> int:
+    """Store a version under the script's next number."""
+    rows = await connection.execute_fetchall(
+        "INSERT INTO versions (id, namespace, name, created_ms, document, number)"
+        " SELECT ?1, ?2, ?3, ?4, ?5, COALESCE(MAX(number), 0) + 1 FROM versions"
+        " WHERE namespace = ?2 AND name = ?3 RETURNING number",
+        (version.id, *version.key, version.created_ms, _document(version)),
+    )
+    await connection.executemany(
+        "INSERT INTO modules (version_id, position, content) VALUES (?, ?, ?)",
+        [(version.id, position, content) for position, content in enumerate(contents)],
+    )
+    return int(next(row[0] for row in rows))
+
+
+async def _record(connection: aiosqlite.Connection, deployment: Deployment) -> None:
+    await connection.execute(
+        "INSERT INTO deployments (id, namespace, name, version_id, created_ms, triggered_by,"
+        " message) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            deployment.id,
+            *deployment.key,
+            deployment.version_id,
+            deployment.created_ms,
+            deployment.triggered_by,
+            deployment.message,
+        ),
+    )
+    await connection.execute(
+        "DELETE FROM deployments WHERE number IN (SELECT number FROM deployments"
+        " WHERE namespace = ? AND name = ? ORDER BY number DESC LIMIT -1 OFFSET ?)",
+        (*deployment.key, KEEP_DEPLOYMENTS),
+    )
+
+
+async def _prune(connection: aiosqlite.Connection, key: ScriptKey) -> None:
+    """Remove the oldest versions, never the serving one."""
+    await connection.execute(
+        "DELETE FROM versions WHERE id IN (SELECT id FROM versions WHERE namespace = ?1"
+        " AND name = ?2 AND id NOT IN (SELECT version_id FROM scripts WHERE namespace = ?1"
+        " AND name = ?2) ORDER BY number DESC LIMIT -1 OFFSET ?3)",
+        (*key, KEEP_VERSIONS - 1),
+    )
+
+
+def _script_row(version: Version) -> Row:
+    return (
+        *version.key,
+        version.tenant,
+        version.id,
+        version.created_ms,
+        version.created_ms,
+        version.etag,
+        _json(version.tags),
+        _json(version.handlers),
+        _json(version.limits),
+    )
+
+
+def _decode(row: Row) -> Version:
+    document, number = row
+    return msgspec.structs.replace(_version.decode(document), number=number)
+
+
+def _document(version: Version) -> bytes:
+    empty = tuple(msgspec.structs.replace(module, content=b"") for module in version.modules)
+    return _json(msgspec.structs.replace(version, modules=empty))
+
+
+def _pack(modules: tuple[Module, ...]) -> list[bytes]:
+    return [zlib.compress(module.content, _COMPRESSION) for module in modules]
+
+
+def _unpack(modules: tuple[Module, ...], rows: list[Row]) -> tuple[Module, ...]:
+    return tuple(
+        msgspec.structs.replace(module, content=zlib.decompress(content))
+        for module, (content,) in zip(modules, rows, strict=True)
+    )
