@@ -98,6 +98,8 @@ class Init(msgspec.Struct, array_like=True, frozen=True):
     version_id: str
     log_bytes: int = 256 * 1024
     """What one invocation may log before it is cut."""
+    created_ms: int = 0
+    """When the version was made; its files carry this time, in each instance the same."""
 
 
 class Ready(msgspec.Struct, array_like=True, frozen=True):

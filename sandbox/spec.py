@@ -16,6 +16,8 @@ class SandboxSpec(msgspec.Struct, frozen=True):
     """Size of the private /tmp."""
     bundle_bytes: int = 64 * MIB
     """Size of the private /app that receives the script's modules."""
+    bundle_files: int = 2000
+    """Modules it has room for; the directories they lie in come on top."""
 
 
 class SupervisorSettings(msgspec.Struct, frozen=True):

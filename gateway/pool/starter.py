@@ -17,7 +17,8 @@ logger = logging.getLogger(__name__)
 
 SHARED_REQUESTS = 32
 """Requests that one instance of asynchronous code serves at once."""
-BUNDLE_SLACK = 4 * MIB
+FILE_SLACK = 4096
+"""A file takes whole pages: this is the most that it takes beyond its length."""
 
 
 class Starter:
@@ -32,13 +33,15 @@ class Starter:
         startup_cpu_ms: int,
         startup_wall_ms: int,
         max_bundle_bytes: int,
+        max_bundle_files: int = 2000,
     ) -> None:
         self._supervisor = supervisor
         self._watchdog = watchdog
         self._fetcher = fetcher
         self._cpu_ms = startup_cpu_ms
         self._wall_ms = startup_wall_ms
-        self._bundle_bytes = max_bundle_bytes + BUNDLE_SLACK
+        self._bundle_files = max_bundle_files
+        self._bundle_bytes = max_bundle_bytes + max_bundle_files * FILE_SLACK
 
     @property
     def wall_seconds(self) -> float:
@@ -58,6 +61,7 @@ class Starter:
             memory_bytes=limits.memory_mb * MIB,
             scratch_bytes=limits.scratch_mb * MIB,
             bundle_bytes=self._bundle_bytes,
+            bundle_files=self._bundle_files,
         )
         sandbox = await self._supervisor.spawn(spec)
         instance = Instance(
@@ -127,4 +131,5 @@ def _init(version: Version) -> protocol.Init:
         env={binding.name: binding.value for binding in version.bindings},
         script=version.key.name,
         version_id=version.id,
+        created_ms=version.created_ms,
     )

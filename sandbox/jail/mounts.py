@@ -21,8 +21,8 @@ SCRATCH: Final = "/tmp"  # noqa: S108 - the jail's own private tmpfs
 DEVICES: Final = ("/dev/null", "/dev/zero", "/dev/urandom")
 _STAGES: Final = ("/mnt", "/media", "/srv", "/opt", "/sys", "/run", "/var")
 _QUIET: Final = MS_NOSUID | MS_NODEV
-_APP_INODES: Final = 4096
 _SCRATCH_INODES: Final = 1024
+_SPARE_INODES: Final = 96
 _PAGE: Final = 4096
 _LOCKED: Final = (
     (os.ST_NOSUID, MS_NOSUID),
@@ -141,11 +141,22 @@ def _pivot(root: str) -> None:
     os.chdir("/")
 
 
-def mount_private(owner: int, scratch_bytes: int, app_bytes: int) -> None:
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much the private mounts of one instance hold."""
+
+    scratch_bytes: int
+    app_bytes: int
+    app_files: int
+
+
+def mount_private(owner: int, sizes: Sizes) -> None:
     """Mount this instance's own empty /tmp and /app, owned by its user id."""
+    # Bundles have fewer directories than files, and each takes an inode.
+    app_inodes = 2 * sizes.app_files + _SPARE_INODES
     for target, size, inodes in (
-        (SCRATCH, scratch_bytes, _SCRATCH_INODES),
-        (APP, app_bytes, _APP_INODES),
+        (SCRATCH, sizes.scratch_bytes, _SCRATCH_INODES),
+        (APP, sizes.app_bytes, app_inodes),
     ):
         # A size of 0 would mean no limit to tmpfs.
         options = f"size={max(size, _PAGE)},nr_inodes={inodes},mode=700,uid={owner},gid={owner}"

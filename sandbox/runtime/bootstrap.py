@@ -67,12 +67,11 @@ def _live(wire_fd: int, app_dir: str, scratch_dir: str) -> None:
     limit.install()
     console.install(server.recorder)
     env.__dict__.update(init.env)
-    loader.write_modules(app_dir, init.modules, content)
+    failed = _write(init, content, app_dir)
     del content, received
     os.chdir(scratch_dir)
     sys.argv = [init.main]
-    loader.prepare_path(app_dir, init.main)
-    loaded = _load(server, limit, tracer, init, app_dir)
+    loaded = failed or _load(server, limit, tracer, init, app_dir)
     if isinstance(loaded, Failed):
         channel.send(encode_struct(FrameType.FAILED, 0, loaded))
         return
@@ -98,11 +97,22 @@ def _receive(channel: Channel) -> tuple[Init, bytes] | None:
     return init, b"".join(chunks)
 
 
+def _write(init: Init, content: bytes, app_dir: str) -> Failed | None:
+    try:
+        loader.write_modules(app_dir, init.modules, content, init.created_ms)
+    except OSError as error:
+        message = f"the bundle does not fit into {app_dir}: {error.strerror}"
+        return Failed("code", "BundleNotWritten", clean(message, 1024), "", None, None)
+    return None
+
+
 def _load(
     server: Server, limit: CpuLimit, tracer: Tracer, init: Init, app_dir: str
 ) -> Adapter | Failed:
     limit.loading = True
     try:
+        for note in loader.prepare_path(app_dir, init.main):
+            server.recorder.record("warn", [note])
         module = loader.load_main(app_dir, init.main)
         adapter = loader.find_adapter(module, init.entrypoint)
         server.run_until(adapter.startup())

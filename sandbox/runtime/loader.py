@@ -12,12 +12,13 @@ from types import ModuleType
 from typing import Any
 
 from sandbox.errors import ProtocolError
+from sandbox.runtime import vendored
 from sandbox.runtime.adapter import Adapter, is_async_callable
 from sandbox.runtime.adapter_asgi import AsgiAdapter
 from sandbox.runtime.adapter_worker import WorkerAdapter
 from sandbox.runtime.adapter_wsgi import WsgiAdapter
 
-_ALIASES = ("asgi", "js")
+_ALIASES = ("asgi", "js", "sandbox")
 """Names of ours that a bundle may well use for a module of its own."""
 
 
@@ -25,15 +26,21 @@ class EntrypointError(Exception):
     """The main module has nothing that can serve a request."""
 
 
-def write_modules(app_dir: str, modules: Iterable[tuple[str, int]], content: bytes) -> None:
+def write_modules(
+    app_dir: str, modules: Iterable[tuple[str, int]], content: bytes, created_ms: int = 0
+) -> None:
     """Write a bundle's modules as files. Raises ProtocolError on a name that would leave it."""
     root = os.path.realpath(app_dir)
     view, offset = memoryview(content), 0
+    # Every instance of a version shows the same times: frameworks make ETags of them.
+    times = (created_ms * 1_000_000,) * 2
     for name, size in modules:
         path = os.path.join(root, *_checked_parts(name))
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
             file.write(view[offset : offset + size])
+        if created_ms:
+            os.utime(path, ns=times)
         offset += size
     if offset != len(content):
         raise ProtocolError(f"modules of {offset} bytes announced, {len(content)} received")
@@ -46,19 +53,29 @@ def _checked_parts(name: str) -> list[str]:
     return parts
 
 
-def prepare_path(app_dir: str, main: str) -> None:
-    """Put the bundle first on the import path, and the main module's own directory after it."""
+def prepare_path(app_dir: str, main: str) -> list[str]:
+    """Put the bundle first on the import path, and the main module's own directory after it.
+
+    Returns what the bundle brings along in vain, in words.
+    """
     root = os.path.realpath(app_dir)
-    entries = [root, os.path.join(root, "python_modules")]
+    own, packages = [root], os.path.join(root, "python_modules")
     folder = os.path.dirname(os.path.join(root, main))
-    if folder not in entries:
-        entries.append(folder)
+    if folder != root:
+        own.append(folder)
+    entries = [root, packages, *own[1:]]
     sys.path[:0] = entries
     sys.dont_write_bytecode = True
     importlib.invalidate_caches()
     for alias in _ALIASES:
-        if os.path.exists(os.path.join(root, f"{alias}.py")):
+        if any(_has_module(path, alias) for path in own):
             sys.modules.pop(alias, None)
+    return vendored.platform.give_way(entries)
+
+
+def _has_module(folder: str, name: str) -> bool:
+    path = os.path.join(folder, name)
+    return os.path.exists(f"{path}.py") or os.path.isdir(path)
 
 
 def load_main(app_dir: str, main: str) -> ModuleType:

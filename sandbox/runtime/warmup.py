@@ -12,6 +12,7 @@ import importlib.metadata
 import logging
 import os
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +28,7 @@ from sandbox.protocol import (
     encode,
     encode_struct,
 )
-from sandbox.runtime import aliases, samples
+from sandbox.runtime import aliases, samples, vendored
 from sandbox.runtime.adapter import Adapter
 from sandbox.runtime.channel import Channel
 from sandbox.runtime.loop import Server
@@ -71,9 +72,15 @@ def preload(packages: Sequence[str]) -> None:
     for name in _STANDARD:
         importlib.import_module(name)
     installed = importlib.metadata.packages_distributions() if packages else {}
-    for package in packages:
-        _import_distribution(package, installed)
-        _only_this_thread(package)
+    finder = vendored.MissFinder(vendored.platform)
+    sys.meta_path.append(finder)
+    try:
+        for package in packages:
+            _import_distribution(package, installed)
+            _only_this_thread(package)
+    finally:
+        sys.meta_path.remove(finder)
+    vendored.platform.remember(installed)
     for build in (samples.worker, samples.synchronous_worker, samples.wsgi):
         _exercise("the runtime", build)
     wanted = {_normal(package) for package in packages}
@@ -157,7 +164,7 @@ def _request(stream: int, method: str, path: str, kind: str, body: bytes) -> byt
 
 
 def _only_this_thread(cause: str) -> None:
-    """Wait for threads that end, and refuse any that stays. Raises RuntimeError naming its cause."""
+    """Wait for threads that end. Raises RuntimeError, naming the cause, when one stays."""
     for thread in threading.enumerate():
         if thread is not threading.current_thread():
             thread.join(_JOIN_SECONDS)

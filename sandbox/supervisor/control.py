@@ -125,6 +125,7 @@ class ZygoteProcess:
             memory_bytes=spec.memory_bytes,
             scratch_bytes=spec.scratch_bytes,
             bundle_bytes=spec.bundle_bytes,
+            bundle_files=spec.bundle_files,
             probe=probe,
         )
         self._post(messages.encode(order), (wire_inside.detach(), log_inside))

@@ -36,6 +36,7 @@ class SpawnOrder(msgspec.Struct, frozen=True):
     memory_bytes: int
     scratch_bytes: int
     bundle_bytes: int
+    bundle_files: int
     probe: bool = False
     """Try the barriers from inside, say HELLO if they hold, and end."""
 

@@ -106,12 +106,10 @@ def _outside_steps(recipe: Recipe, birth: Birth) -> list[Step]:
 
 def _jail_steps(recipe: Recipe, birth: Birth) -> list[Step]:
     order = birth.order
+    sizes = mounts.Sizes(order.scratch_bytes, order.bundle_bytes, order.bundle_files)
     steps: list[Step] = [
         ("namespaces", namespaces.enter_inner),
-        (
-            "mounts",
-            lambda: mounts.mount_private(birth.uid, order.scratch_bytes, order.bundle_bytes),
-        ),
+        ("mounts", lambda: mounts.mount_private(birth.uid, sizes)),
         ("rlimits", lambda: rlimits.apply(_limits(recipe, order))),
         ("credentials", lambda: _drop_privileges(recipe, birth)),
         ("no new privileges", _finish_credentials),
