@@ -24,15 +24,36 @@ REQUESTS = (
     ("GET", "/openapi.json", "", b""),
     ("GET", "/docs", "", b""),
     ("GET", "/missing", "", b""),
+    ("DELETE", "/item", "", b""),
+    ("GET", "/session", "", b""),
+    ("GET", "/stream", "", b""),
+    ("GET", "/crash", "", b""),
 )
 """Method, path, Content-Type and body of what each sample is sent."""
 
 
+class SampleError(Exception):
+    """Raised on purpose, so that the ways of an uncaught exception are warm as well."""
+
+
+def _crash(*_: Any, **__: Any) -> Any:
+    raise SampleError("on purpose")
+
+
 class _Default(WorkerEntrypoint):
     async def fetch(self, request: Request) -> Response:
+        if request.url.endswith("/crash"):
+            _crash()
         text = await request.text()
         return Response.from_json({"url": request.url, "agent": request.headers.get("user-agent"),
                                    "length": len(text)})  # fmt: skip
+
+
+def _async(function: Callable[[], Any]) -> Callable[..., Any]:
+    async def asynchronous(request: Any = None) -> Any:
+        return function()
+
+    return asynchronous
 
 
 def worker() -> Adapter:
@@ -54,6 +75,8 @@ def wsgi() -> Adapter:
 
     def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         environ["wsgi.input"].read()
+        if environ["PATH_INFO"] == "/crash":
+            _crash()
         start_response("200 OK", [("content-type", "text/plain")])
         return [b"ok"]
 
@@ -75,10 +98,15 @@ def starlette() -> Adapter:
     async def item(request: Any) -> Any:
         return responses.JSONResponse(await request.json())
 
+    async def stream(request: Any) -> Any:
+        return responses.StreamingResponse(iter(("a", "b")), media_type="text/plain")
+
     routes = [
         routing.Route("/async/{number}", asynchronous),
         routing.Route("/sync/{number}", synchronous),
         routing.Route("/item", item, methods=["POST"]),
+        routing.Route("/stream", stream),
+        routing.Route("/crash", _async(_crash)),
     ]
     return AsgiAdapter(applications.Starlette(routes=routes))
 
@@ -103,6 +131,7 @@ def fastapi() -> Adapter:
     app.get("/async/{number}")(asynchronous)
     app.get("/sync/{number}")(synchronous)
     app.post("/item")(create)
+    app.add_api_route("/crash", _async(_crash))
     return AsgiAdapter(app)
 
 
@@ -124,10 +153,22 @@ def flask() -> Adapter:
     def form() -> Any:
         return framework.request.form["a"]
 
+    def session() -> Any:
+        framework.session["a"] = framework.session.get("a", 0)
+        framework.flash("a")
+        return framework.redirect(framework.url_for("page", number=1))
+
+    def stream() -> Any:
+        return app.response_class(iter(("a", "b")), mimetype="text/plain")
+
+    app.secret_key = "sample"  # noqa: S105 - of an application that nobody can reach
     app.add_url_rule("/async/<int:number>", "page", page)
     app.add_url_rule("/sync/<int:number>", "number_of", number_of)
     app.add_url_rule("/item", "item", item, methods=["POST"])
     app.add_url_rule("/form", "form", form, methods=["POST"])
+    app.add_url_rule("/session", "session", session)
+    app.add_url_rule("/stream", "stream", stream)
+    app.add_url_rule("/crash", "crash", _crash)
     return WsgiAdapter(app)
 
 

@@ -7,6 +7,7 @@ first request. So each is served a few requests through our own adapters.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import importlib.metadata
 import logging
@@ -15,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from sandbox.protocol import (
     END,
@@ -28,7 +29,7 @@ from sandbox.protocol import (
     encode,
     encode_struct,
 )
-from sandbox.runtime import aliases, samples, vendored
+from sandbox.runtime import aliases, console, samples, vendored
 from sandbox.runtime.adapter import Adapter
 from sandbox.runtime.channel import Channel
 from sandbox.runtime.loop import Server
@@ -46,6 +47,7 @@ _STANDARD = (
     "xml.etree.ElementTree zipfile zlib zoneinfo encodings.idna encodings.latin_1"
 ).split()
 _JOIN_SECONDS = 5.0
+_LOG_BYTES = 8 * 1024
 _THREAD_POLL_SECONDS = 0.001
 _ONE_THREAD_EACH = (
     "OPENBLAS_NUM_THREADS",
@@ -119,19 +121,17 @@ def _exercise(package: str, build: Callable[[], Adapter]) -> None:
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     try:
-        server = Server(Channel(theirs), loop, Tracer(os.devnull), log_bytes=0)
-        adapter = build()
-        server.run_until(adapter.startup())
-        for number, (method, path, kind, body) in enumerate(samples.REQUESTS):
-            ours.sendall(_request(2 * number + 2, method, path, kind, body))
-        ours.sendall(encode(FrameType.DRAIN, 0))
-        server.serve(adapter)
+        server = Server(Channel(theirs), loop, Tracer(os.devnull), log_bytes=_LOG_BYTES)
+        with _logging_to(server.recorder):
+            adapter = build()
+            server.run_until(adapter.startup())
+            for number, (method, path, kind, body) in enumerate(samples.REQUESTS):
+                ours.sendall(_request(2 * number + 2, method, path, kind, body))
+            ours.sendall(encode(FrameType.DRAIN, 0))
+            server.serve(adapter)
         for frame in Decoder(FROM_INSTANCE).feed(ours.recv(1 << 20)):
             if frame.type == FrameType.EXCEPTION:
-                message = decode_struct(ExceptionRecord, frame.payload).message
-                logger.warning(
-                    "sample raised", extra={"package": package, "error_message": message}
-                )
+                _check_exception(package, decode_struct(ExceptionRecord, frame.payload))
         loop.run_until_complete(loop.shutdown_asyncgens())
         loop.run_until_complete(loop.shutdown_default_executor())
     except Exception:
@@ -141,6 +141,27 @@ def _exercise(package: str, build: Callable[[], Adapter]) -> None:
         asyncio.set_event_loop(None)
         ours.close()
         theirs.close()
+
+
+@contextlib.contextmanager
+def _logging_to(recorder: console.Recorder) -> Iterator[None]:
+    """Log as in an instance for a while: uncaught exceptions of the samples are logged, too."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    streams = sys.stdout, sys.stderr
+    console.install(recorder)
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        sys.stdout, sys.stderr = streams
+        console.console._recorder = None
+
+
+def _check_exception(package: str, record: ExceptionRecord) -> None:
+    if record.name != samples.SampleError.__name__:
+        logger.warning("sample raised", extra={"package": package, "error_message": record.message})
 
 
 def _request(stream: int, method: str, path: str, kind: str, body: bytes) -> bytes:
