@@ -8,16 +8,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.api import (
-    aliases,
+    absent,
     health,
     hostnames,
     identity,
     inventory,
     namespaces,
+    script_settings,
+    script_versions,
     scripts,
     secrets,
     tails,
     tenants,
+    uploads,
+    workers,
 )
 from gateway.api.errors import BadBody, NoRoute, WrongMethod
 from gateway.api.faces import failure
@@ -28,8 +32,8 @@ from gateway.errors import ControlError
 def create_api(services: Services) -> Starlette:
     """Put the use-cases on HTTP."""
     resources = (
-        health, identity, namespaces, scripts, secrets, aliases,
-        tenants, hostnames, inventory, tails,
+        health, identity, namespaces, scripts, uploads, script_settings, script_versions,
+        secrets, workers, absent, tenants, hostnames, inventory, tails,
     )  # fmt: skip
     return Starlette(
         routes=[route for resource in resources for route in resource.routes(services)],

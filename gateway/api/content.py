@@ -17,6 +17,12 @@ def content_response(version: Version) -> Response:
         # set as it is: a charset would change what was uploaded
         response.headers["content-type"] = version.modules[0].content_type
         return response
+    return multipart_response(version)
+
+
+def multipart_response(version: Version) -> Response:
+    """The modules as multipart/form-data, however many."""
+    entrypoint = {"cf-entrypoint": _quote(version.main_module)}
     boundary = secrets.token_hex(16)
     body = b"".join(_part(boundary, module) for module in version.modules)
     response = Response(body + f"--{boundary}--\r\n".encode(), headers=entrypoint)

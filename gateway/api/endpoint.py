@@ -17,6 +17,7 @@ from gateway.api.errors import (
     BadParameter,
     NoRoute,
     NotAllowed,
+    NoWorker,
     PlatformTrouble,
     TokenRejected,
     Unauthenticated,
@@ -24,6 +25,7 @@ from gateway.api.errors import (
 )
 from gateway.api.faces import failure
 from gateway.api.services import Services
+from gateway.catalog.errors import ScriptMissing
 from gateway.errors import ControlError, Refusal
 from gateway.model.naming import MAX_SLUG, is_label
 from gateway.model.script import ScriptKey, TenantStatus
@@ -69,8 +71,10 @@ class Call:
 
     @property
     def script_key(self) -> ScriptKey:
-        """The script that the path names."""
-        return ScriptKey(self.path("namespace"), self.path("name"))
+        """The script that the path names, in the default namespace when it names none."""
+        default = self.services.config.default_namespace
+        namespace = self.request.path_params.get("namespace", default)
+        return ScriptKey(str(namespace), self.path("name"))
 
     def require_operator(self) -> None:
         """Raise NotAllowed unless the operator asks."""
@@ -125,16 +129,25 @@ async def _run(services: Services, request: Request, handler: Handler) -> Respon
         await _check_account(call)
     if principal.tenant is not None and request.method not in ("GET", "HEAD"):
         await _check_active(services, principal.tenant)
-    return await handler(call)
+    try:
+        return await handler(call)
+    except ScriptMissing as error:
+        if "namespace" in request.path_params:
+            raise
+        # the code by which wrangler knows that a Worker has still to be created
+        raise NoWorker(error.message, fix=error.fix) from None
 
 
 async def _authenticate(services: Services, request: Request) -> Principal:
-    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
-    if not bearer or scheme.lower() != "bearer":
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer":
+        # what clients send that were given a key instead of a token
+        token = request.headers.get("x-auth-key", "")
+    if not token.strip():
         raise Unauthenticated(
             "a bearer token is needed", fix="send the header Authorization: Bearer wp_…"
         )
-    principal = await services.tokens.authenticate(bearer.strip())
+    principal = await services.tokens.authenticate(token.strip())
     if principal is None:
         raise TokenRejected("the bearer token is not valid", fix="use a token of this platform")
     return principal

@@ -45,6 +45,14 @@ class NoWorker(ControlError):
     word = "script_not_found"
 
 
+class NotAvailable(ControlError):
+    """One of Cloudflare's products that this platform does not have."""
+
+    status = 404
+    code = 7003
+    word = "not_available"
+
+
 class WrongMethod(ControlError):
     """The path exists, the method does not."""
 

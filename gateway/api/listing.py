@@ -30,12 +30,9 @@ async def list_scripts(call: Call, namespace: str, scope: str | None) -> ScriptP
     size = call.count("limit", call.count("per_page", 100))
     page = call.count("page", 1, most=10**6)
     skip = (page - 1) * size
-    wanted = _tag_filter(call.query("tags"))
     found: list[Script] = []
     more = False
-    async for script in _walk(call, namespace, scope):
-        if not all((tag in script.tags) is present for tag, present in wanted):
-            continue
+    async for script in tagged_scripts(call, namespace, scope):
         if skip:
             skip -= 1
         elif len(found) < size:
@@ -49,6 +46,14 @@ async def list_scripts(call: Call, namespace: str, scope: str | None) -> ScriptP
     )
 
 
+async def tagged_scripts(call: Call, namespace: str, scope: str | None) -> AsyncIterator[Script]:
+    """All scripts after the query's ``cursor`` that its ``tags`` let through."""
+    wanted = tag_filter(call.query("tags"))
+    async for script in _walk(call, namespace, scope):
+        if all((tag in script.tags) is present for tag, present in wanted):
+            yield script
+
+
 async def _walk(call: Call, namespace: str, scope: str | None) -> AsyncIterator[Script]:
     after = call.query("cursor")
     while True:
@@ -60,7 +65,7 @@ async def _walk(call: Call, namespace: str, scope: str | None) -> AsyncIterator[
         after = chunk[-1].key.name
 
 
-def _tag_filter(text: str) -> list[tuple[str, bool]]:
+def tag_filter(text: str) -> list[tuple[str, bool]]:
     """``a:yes,b:no`` as pairs. Raises BadParameter."""
     pairs = []
     for item in filter(None, text.split(",")):

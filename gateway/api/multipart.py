@@ -26,6 +26,8 @@ MAX_FIELDS: Final = 2000
 """Parts that are not modules."""
 MAX_PART_HEADERS: Final = 8192
 _FIRST_LINE: Final = 4096
+_FILES: Final = re.compile(r"files\[(.+)\]")
+_DOTTED: Final = re.compile(r"\[[^\[\]]*\]|\.([^.\[\]]+)")
 _SNIFF: Final = re.compile(
     rb"--([^\r\n]{1,200})\r\ncontent-disposition:\s*form-data", re.IGNORECASE
 )
@@ -47,6 +49,11 @@ class _Part:
     filename: str | None = None
     content: bytearray = field(default_factory=bytearray)
     header_bytes: int = 0
+
+    @property
+    def is_untyped(self) -> bool:
+        """Whether nothing is said of its content, as of plain fields."""
+        return b"content-type" not in self.headers
 
 
 async def parse_upload(
@@ -166,24 +173,43 @@ class _Reader:
         elif self._is_metadata(part):
             if len(self._fields) >= MAX_FIELDS:
                 raise BodyTooLong(f"more than {MAX_FIELDS} fields")
-            self._fields.append((part.name, part.content.decode("utf-8", "replace")))
+            name = _bracketed(part.name)
+            self._fields.append((name, part.content.decode("utf-8", "replace")))
         else:
             self._add_module(part)
 
     def _add_module(self, part: _Part) -> None:
         if len(self._form.modules) >= self._max_modules:
             raise BodyTooLong(f"more than {self._max_modules} modules", fix="upload fewer files")
-        name = part.filename or part.name
+        name = _module_name(part)
         if not name:
             raise BadBody("a part has neither a name nor a filename", fix="name every module")
         media_type = part.headers.get(b"content-type", b"").decode("latin-1")
         self._form.modules.append(Module(name, media_type, bytes(part.content)))
 
     def _is_metadata(self, part: _Part) -> bool:
-        return part.name == self._flat_key or part.name.startswith(f"{self._flat_key}[")
+        key = self._flat_key
+        if part.name == key or part.name.startswith(f"{key}["):
+            return True
+        # a file may be called metadata.py
+        return part.filename is None and part.name.startswith(f"{key}.") and part.is_untyped
 
     def _on_end(self) -> None:
         self._ended = True
+
+
+def _bracketed(name: str) -> str:
+    """``settings.a[].b`` as ``settings[a][][b]``: one SDK writes dots."""
+    return _DOTTED.sub(lambda step: f"[{step[1]}]" if step[1] else step[0], name)
+
+
+def _module_name(part: _Part) -> str:
+    """The file's name; one SDK sends its last step only, and the whole as ``files[NAME]``."""
+    filename = part.filename or part.name
+    named = _FILES.fullmatch(part.name)
+    if named is not None and named[1].endswith(f"/{filename}"):
+        return named[1]
+    return filename
 
 
 def _decode_name(raw: bytes) -> str:

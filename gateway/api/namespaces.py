@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.api.body import read_json
 from gateway.api.endpoint import Call, endpoint
-from gateway.api.faces import CLOUDFLARE_PREFIX, envelope
+from gateway.api.faces import envelope
+from gateway.api.paths import NAMESPACES
 from gateway.api.present import namespace_json
 from gateway.api.services import Services
 
-NAMESPACES: Final = f"{CLOUDFLARE_PREFIX}/accounts/{{account}}/workers/dispatch/namespaces"
-
 
 class NewNamespace(msgspec.Struct):
-    """Body of a POST."""
+    """Body of a POST or PUT."""
 
     name: str
 
@@ -30,6 +27,7 @@ def routes(services: Services) -> list[Route]:
         endpoint(services, NAMESPACES, "GET", _list),
         endpoint(services, NAMESPACES, "POST", _create),
         endpoint(services, one, "GET", _get),
+        endpoint(services, one, "PUT", _rename),
         endpoint(services, one, "DELETE", _delete),
     ]
 
@@ -58,6 +56,13 @@ async def _create(call: Call) -> Response:
 async def _get(call: Call) -> Response:
     namespace = await call.services.namespaces.get(call.path("namespace"))
     return envelope(namespace_json(namespace, await _scripts(call, namespace.name)))
+
+
+async def _rename(call: Call) -> Response:
+    call.require_operator()
+    body = await read_json(call.request, NewNamespace)
+    renamed = await call.services.namespaces.rename(call.path("namespace"), body.name)
+    return envelope(namespace_json(renamed, 0))
 
 
 async def _delete(call: Call) -> Response:

@@ -8,7 +8,7 @@ from typing import Any
 from gateway.catalog import RoutedHostname
 from gateway.catalog.bindings import SECRET
 from gateway.config import Config
-from gateway.model.script import Binding, Namespace, Script, Tenant, Version
+from gateway.model.script import Binding, Deployment, Namespace, Script, Tenant, Version
 
 
 def timestamp(milliseconds: int) -> str:
@@ -80,6 +80,77 @@ def settings_json(version: Version) -> dict[str, Any]:
         "logpush": False,
         "usage_model": "standard",
     }
+
+
+def unversioned_json(script: Script) -> dict[str, Any]:
+    """The settings that belong to the script, whatever version serves."""
+    return {
+        "tags": script.tags,
+        "tail_consumers": [],
+        "logpush": False,
+        "observability": {"enabled": False},
+    }
+
+
+def version_json(config: Config, version: Version) -> dict[str, Any]:
+    """Cloudflare's version."""
+    created = timestamp(version.created_ms)
+    annotations = {"workers/triggered_by": _trigger(version.triggered_by)}
+    if version.message:
+        annotations["workers/message"] = version.message
+    if version.label:
+        annotations["workers/tag"] = version.label
+    email = f"{version.tenant}@{config.routing.base_domain}"
+    return {
+        "id": version.id,
+        "number": version.number,
+        "metadata": {
+            "created_on": created,
+            "modified_on": created,
+            "source": "api",
+            "author_id": version.tenant,
+            "author_email": email,
+            "has_preview": False,
+        },
+        "annotations": annotations,
+        "startup_time_ms": version.startup_ms,
+        "entry_point": version.main_module,
+        "resources": {
+            "bindings": [binding_json(binding) for binding in version.bindings],
+            "script": {
+                "etag": version.etag,
+                "handlers": version.handlers,
+                "last_deployed_from": "wrangler",
+            },
+            "script_runtime": {
+                "compatibility_date": version.compatibility_date,
+                "compatibility_flags": version.compatibility_flags,
+                "limits": version.limits,
+                "usage_model": "standard",
+            },
+        },
+    }
+
+
+def deployment_json(deployment: Deployment, email: str) -> dict[str, Any]:
+    """Cloudflare's deployment."""
+    annotations = {"workers/triggered_by": _trigger(deployment.triggered_by)}
+    if deployment.message:
+        annotations["workers/message"] = deployment.message
+    return {
+        "id": deployment.id,
+        "created_on": timestamp(deployment.created_ms),
+        "source": "api",
+        "strategy": "percentage",
+        "author_email": email,
+        "versions": [{"version_id": deployment.version_id, "percentage": 100}],
+        "annotations": annotations,
+    }
+
+
+def _trigger(word: str) -> str:
+    """One of the words that clients know."""
+    return word if word in ("secret", "promotion", "rollback") else "upload"
 
 
 def binding_json(binding: Binding) -> dict[str, Any]:

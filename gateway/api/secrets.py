@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.api.body import read_json
-from gateway.api.endpoint import Call, endpoint
+from gateway.api.endpoint import Call
 from gateway.api.faces import envelope
+from gateway.api.paths import on_script
 from gateway.api.present import secret_names
-from gateway.api.scripts import SCRIPT
 from gateway.api.services import Services
 from gateway.catalog.bindings import SECRET
 from gateway.catalog.errors import BindingUnavailable, SecretMissing
-
-SECRETS: Final = f"{SCRIPT}/secrets"
 
 
 class NewSecret(msgspec.Struct):
@@ -28,13 +24,27 @@ class NewSecret(msgspec.Struct):
     type: str = SECRET
 
 
+class SecretText(msgspec.Struct):
+    """A secret in a bulk request."""
+
+    text: str
+    type: str = SECRET
+
+
+class ManySecrets(msgspec.Struct):
+    """Body of a PATCH."""
+
+    secrets: dict[str, SecretText | None]
+
+
 def routes(services: Services) -> list[Route]:
     """The paths of this file."""
     return [
-        endpoint(services, SECRETS, "GET", _list),
-        endpoint(services, SECRETS, "PUT", _put),
-        endpoint(services, f"{SECRETS}/{{secret}}", "GET", _get),
-        endpoint(services, f"{SECRETS}/{{secret}}", "DELETE", _delete),
+        *on_script(services, "/secrets", "GET", _list),
+        *on_script(services, "/secrets", "PUT", _put),
+        *on_script(services, "/secrets-bulk", "PATCH", _patch),
+        *on_script(services, "/secrets/{secret}", "GET", _get),
+        *on_script(services, "/secrets/{secret}", "DELETE", _delete),
     ]
 
 
@@ -51,15 +61,34 @@ async def _get(call: Call) -> Response:
 
 async def _put(call: Call) -> Response:
     body = await read_json(call.request, NewSecret)
-    if body.type != SECRET:
-        raise BindingUnavailable(
-            f"secret type {body.type[:60]!r} is not available on this platform",
-            fix=f"available type: {SECRET}",
-        )
+    _check_type(body.type)
     await call.services.deploys.put_secret(
         call.script_key, body.name, body.text, scope=call.account_scope
     )
     return envelope({"name": body.name, "type": SECRET})
+
+
+async def _patch(call: Call) -> Response:
+    """Set and remove many at once; a secret that is to go and is not there is no error."""
+    body = await read_json(call.request, ManySecrets)
+    for secret in body.secrets.values():
+        if secret is not None:
+            _check_type(secret.type)
+    await call.services.deploys.put_secrets(
+        call.script_key,
+        {name: secret.text if secret else None for name, secret in body.secrets.items()},
+        scope=call.account_scope,
+        missing_ok=True,
+    )
+    return envelope(await _secrets(call))
+
+
+def _check_type(kind: str) -> None:
+    if kind != SECRET:
+        raise BindingUnavailable(
+            f"secret type {kind[:60]!r} is not available on this platform",
+            fix=f"available type: {SECRET}",
+        )
 
 
 async def _delete(call: Call) -> Response:

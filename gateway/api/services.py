@@ -64,6 +64,10 @@ class Services:
     render_metrics: Callable[[], bytes]
     readiness: Callable[[], tuple[bool, dict[str, Any]]]
 
+    def email(self, account: str) -> str:
+        """The address that clients show for an account; nobody reads mail there."""
+        return f"{account}@{self.config.routing.base_domain}"
+
     @classmethod
     def build(
         cls,

@@ -94,7 +94,12 @@ class Deploys:
         return await self.put_secrets(key, {name: None}, scope=scope)
 
     async def put_secrets(
-        self, key: ScriptKey, secrets: Mapping[str, str | None], *, scope: str | None
+        self,
+        key: ScriptKey,
+        secrets: Mapping[str, str | None],
+        *,
+        scope: str | None,
+        missing_ok: bool = False,
     ) -> Deployed:
         """Set many secrets at once, remove those that are None: all or none."""
 
@@ -105,7 +110,7 @@ class Deploys:
                     found[check_name(name)] = Binding(name, SECRET, text=text)
                 elif name in found and found[name].type == SECRET:
                     del found[name]
-                else:
+                elif not missing_ok:
                     raise SecretMissing(f"script {key.name!r} has no secret {name[:80]!r}")
             bindings = tuple(found[name] for name in sorted(found))
             return msgspec.structs.replace(current.version, bindings=bindings)

@@ -48,9 +48,14 @@ class Metadata(msgspec.Struct, kw_only=True):
     """What was ignored, in words; not part of what clients send."""
 
     @property
+    def named(self) -> str | None:
+        """Name of the main module, if it is said."""
+        return self.main_module or self.body_part
+
+    @property
     def main(self) -> str:
         """Name of the main module. Raises BadUpload when none is named."""
-        name = self.main_module or self.body_part
+        name = self.named
         if not name:
             raise BadUpload(
                 "the metadata names no main_module", fix='add {"main_module": "entry.py"}'

@@ -40,16 +40,28 @@ class Namespaces:
 
     async def create(self, name: str) -> Namespace:
         """Create a namespace. Raises BadName or NamespaceConflict."""
-        if not is_label(name):
-            raise BadName(
-                f"{name[:80]!r} cannot name a dispatch namespace",
-                fix="use lower-case letters, digits and single hyphens, at most 63 characters",
-            )
-        if await self._store.get_namespace(name) is not None:
-            raise NamespaceConflict(f"dispatch namespace {name!r} exists already")
+        await self._check_new(name)
         namespace = _new(name, uuid.uuid4())
         await self._store.put_namespace(namespace)
         return namespace
+
+    async def rename(self, name: str, new: str) -> Namespace:
+        """Rename an empty namespace. Raises NamespaceMissing, BadName or NamespaceConflict."""
+        namespace = await self.get(name)
+        if new == name:
+            return namespace
+        if name == self._default:
+            raise NamespaceConflict(
+                f"{name!r} is the default dispatch namespace and keeps its name",
+                fix="create another one",
+            )
+        await self._check_new(new)
+        if not await self._store.rename_namespace(name, new):
+            raise NamespaceConflict(
+                f"dispatch namespace {name!r} is not empty",
+                fix="create another namespace and deploy the scripts there",
+            )
+        return await self.get(new)
 
     async def delete(self, name: str) -> None:
         """Remove an empty namespace. Raises NamespaceMissing or NamespaceConflict."""
@@ -63,6 +75,15 @@ class Namespaces:
             raise NamespaceConflict(
                 f"dispatch namespace {name!r} is not empty", fix="delete its scripts first"
             )
+
+    async def _check_new(self, name: str) -> None:
+        if not is_label(name):
+            raise BadName(
+                f"{name[:80]!r} cannot name a dispatch namespace",
+                fix="use lower-case letters, digits and single hyphens, at most 63 characters",
+            )
+        if await self._store.get_namespace(name) is not None:
+            raise NamespaceConflict(f"dispatch namespace {name!r} exists already")
 
 
 async def check_namespace(config: Config, store: CatalogStore, name: str) -> Namespace:

@@ -65,12 +65,16 @@ class Versions:
         """Make a stored version serve everything."""
         async with self._serving.hold(key):
             version = await self.get(key, version_id, scope=scope)
+            current = await self._serving.current(key, scope)
             owner = await self._serving.owner(key, scope)
             deployment = Deployment(
                 id=str(uuid.uuid4()),
                 key=key,
                 version_id=version.id,
                 created_ms=time.time_ns() // 1_000_000,
+                triggered_by=(
+                    "rollback" if version.number < current.version.number else "promotion"
+                ),
                 message=message,
             )
             deployed = await self._serving.promote(version, owner.plan, deployment)

@@ -100,7 +100,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     key: ScriptKey
     version_id: str
     created_ms: int
-    triggered_by: str = "deployment"
+    triggered_by: str = "promotion"
+    """``promotion`` or ``rollback`` of a stored version, or what made the version."""
     message: str = ""
 
 

@@ -50,6 +50,9 @@ class NamespaceStore(Protocol):
     async def delete_namespace(self, name: str) -> bool:
         """Remove a namespace without scripts; False when it is absent or has some."""
 
+    async def rename_namespace(self, name: str, new: str) -> bool:
+        """Rename a namespace without scripts; False when it is absent or has some."""
+
     async def count_scripts(self, namespace: str) -> int:
         """Number of scripts in a namespace."""
 

@@ -208,7 +208,7 @@ class TestVersions:
         assert all(module.content == b"" for item in versions for module in item.modules)
         deployments = await store.list_deployments(KEY)
         assert [(item.version_id, item.triggered_by) for item in deployments] == [
-            (version(1).id, "deployment"),
+            (version(1).id, "promotion"),
             (version(2).id, "secret"),
             (version(1).id, "upload"),
         ]

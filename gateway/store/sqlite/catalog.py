@@ -54,6 +54,16 @@ class SqliteCatalog:
             )
             return cursor.rowcount > 0
 
+    async def rename_namespace(self, name: str, new: str) -> bool:
+        """Rename a namespace without scripts; False when it is absent or has some."""
+        async with self._db.transaction() as connection:
+            cursor = await connection.execute(
+                "UPDATE namespaces SET name = ?2 WHERE name = ?1"
+                " AND NOT EXISTS (SELECT 1 FROM scripts WHERE namespace = ?1)",
+                (name, new),
+            )
+            return cursor.rowcount > 0
+
     async def count_scripts(self, namespace: str) -> int:
         """Number of scripts in a namespace."""
         rows = await self._db.read("SELECT count(*) FROM scripts WHERE namespace = ?", (namespace,))

@@ -58,6 +58,9 @@ async def test_wrangler(size: int) -> None:
         ('name="0"; filename="pkg/a.py"', "pkg/a.py"),
         ('name="files"; filename="a.py"', "a.py"),
         ('name="files[]"; filename="a.py"', "a.py"),
+        ('name="files[pkg/a.py]"; filename="a.py"', "pkg/a.py"),
+        ('name="files[pkg/b.py]"; filename="a.py"', "a.py"),
+        ('name="files[pkga.py]"; filename="a.py"', "a.py"),
         ('name="a.py"', "a.py"),
         ('name="x"; filename="./e2-ü note.txt"', "./e2-ü note.txt"),
         ('name="x"; filename="a%22b%0D%0A%41.py"', 'a"b\r\n%41.py'),
@@ -174,3 +177,16 @@ async def test_arrays_in_arrays() -> None:
         ("b[][]", "z"),
     ]
     assert unflatten(fields) == {"a": [{"t": ["1", "2"], "n": "x"}, {"n": "y"}], "b": [["z"]]}
+
+
+async def test_a_module_may_be_called_like_the_metadata() -> None:
+    module = part('name="metadata.py"; filename="metadata.py"', "x = 1", "text/x-python")
+    form = await parse(body(METADATA, module))
+    assert form.metadata == b'{"main_module":"a.py"}'
+    assert [item.name for item in form.modules] == ["metadata.py"]
+
+
+async def test_dots_in_place_of_brackets() -> None:
+    fields = {"metadata.main_module": "a.py", "metadata.bindings[].json.a[]": "1"}
+    form = await parse(body(*(part(f'name="{name}"', text) for name, text in fields.items())))
+    assert form.metadata == {"main_module": "a.py", "bindings": [{"json": {"a": ["1"]}}]}

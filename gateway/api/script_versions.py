@@ -1,0 +1,105 @@
+"""Versions and deployments: what ``wrangler`` does to a Worker that exists."""
+
+from __future__ import annotations
+
+import msgspec
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.api.body import read_json
+from gateway.api.content import multipart_response
+from gateway.api.endpoint import Call, endpoint
+from gateway.api.faces import envelope
+from gateway.api.paths import WORKER, on_script
+from gateway.api.present import deployment_json, version_json
+from gateway.api.services import Services
+from gateway.catalog.errors import BadDeployment
+from gateway.catalog.metadata import MAX_ANNOTATION, MESSAGE
+
+
+class Share(msgspec.Struct):
+    """How much of a script's requests a version gets."""
+
+    version_id: str
+    percentage: float
+
+
+class NewDeployment(msgspec.Struct):
+    """Body of a POST."""
+
+    versions: list[Share]
+    strategy: str = "percentage"
+    annotations: dict[str, str] = {}
+
+
+def routes(services: Services) -> list[Route]:
+    """The paths of this file; versions are added in the file of uploads."""
+    return [
+        *on_script(services, "/versions", "GET", _list),
+        *on_script(services, "/versions/{version}", "GET", _get),
+        *on_script(services, "/deployments", "GET", _list_deployments),
+        *on_script(services, "/deployments", "POST", _deploy),
+        *on_script(services, "/deployments/{deployment}", "GET", _get_deployment),
+        endpoint(services, f"{WORKER}/content/v2", "GET", _content),
+    ]
+
+
+async def _list(call: Call) -> Response:
+    page, size = call.count("page", 1, most=10**6), call.count("per_page", 100)
+    versions = await call.services.versions.kept(call.script_key, scope=call.account_scope)
+    shown = versions[(page - 1) * size : page * size]
+    config = call.services.config
+    return envelope(
+        {"items": [version_json(config, version) for version in shown]},
+        info={
+            "page": page,
+            "per_page": size,
+            "count": len(shown),
+            "total_count": len(versions),
+        },
+    )
+
+
+async def _get(call: Call) -> Response:
+    version = await call.services.versions.get(
+        call.script_key, call.path("version"), scope=call.account_scope
+    )
+    return envelope(version_json(call.services.config, version))
+
+
+async def _content(call: Call) -> Response:
+    key, scope = call.script_key, call.account_scope
+    version_id = call.query("version")
+    if version_id:
+        return multipart_response(await call.services.versions.get(key, version_id, scope=scope))
+    return multipart_response(await call.services.scripts.version(key, scope=scope))
+
+
+async def _list_deployments(call: Call) -> Response:
+    found = await call.services.versions.deployments(call.script_key, scope=call.account_scope)
+    email = call.services.email(call.path("account"))
+    return envelope({"deployments": [deployment_json(item, email) for item in found]})
+
+
+async def _get_deployment(call: Call) -> Response:
+    found = await call.services.versions.deployment(
+        call.script_key, call.path("deployment"), scope=call.account_scope
+    )
+    return envelope(deployment_json(found, call.services.email(call.path("account"))))
+
+
+async def _deploy(call: Call) -> Response:
+    body = await read_json(call.request, NewDeployment)
+    shares = [share for share in body.versions if share.percentage]
+    if body.strategy != "percentage" or len(body.versions) != 1 or shares[0].percentage != 100:
+        raise BadDeployment(
+            "a deployment has to make one version serve 100 %",
+            fix="gradual deployments are not available: name one version with percentage 100",
+        )
+    _, deployment = await call.services.versions.deploy(
+        call.script_key,
+        shares[0].version_id,
+        body.annotations.get(MESSAGE, "")[:MAX_ANNOTATION],
+        scope=call.account_scope,
+    )
+    return envelope(deployment_json(deployment, call.services.email(call.path("account"))))

@@ -1,0 +1,131 @@
+"""What ``wrangler`` asks of an account's Workers beside the scripts themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.api.body import read_json
+from gateway.api.content import content_response
+from gateway.api.endpoint import Call, endpoint
+from gateway.api.faces import envelope
+from gateway.api.listing import list_scripts
+from gateway.api.paths import ACCOUNT, WORKER, WORKERS
+from gateway.api.present import script_json, timestamp, urls
+from gateway.api.services import Services
+
+SUBDOMAIN_STAYS = "every Worker answers below the platform's base domain; this stays enabled"
+
+
+class SubdomainBody(msgspec.Struct):
+    """Body of a POST."""
+
+    enabled: bool = True
+    previews_enabled: bool | None = None
+
+
+def routes(services: Services) -> list[Route]:
+    """The paths of this file."""
+    workers = f"{ACCOUNT}/workers"
+    return [
+        endpoint(services, WORKERS, "GET", _list),
+        endpoint(services, WORKER, "GET", _code),
+        endpoint(services, f"{WORKER}/subdomain", "GET", _get_subdomain),
+        endpoint(services, f"{WORKER}/subdomain", "POST", _post_subdomain),
+        endpoint(services, f"{WORKER}/references", "GET", _references),
+        endpoint(services, f"{workers}/services/{{name}}", "GET", _service),
+        endpoint(services, f"{workers}/services/{{name}}", "DELETE", _delete),
+        endpoint(services, f"{workers}/workers/{{name}}", "GET", _worker),
+        endpoint(services, f"{workers}/subdomain", "GET", _account_subdomain),
+    ]
+
+
+async def _list(call: Call) -> Response:
+    config = call.services.config
+    page = await list_scripts(call, config.default_namespace, call.account_scope)
+    return envelope([script_json(config, script) for script in page.scripts], info=page.info)
+
+
+async def _code(call: Call) -> Response:
+    return content_response(
+        await call.services.scripts.version(call.script_key, scope=call.account_scope)
+    )
+
+
+async def _service(call: Call) -> Response:
+    script = await call.services.scripts.get(call.script_key, scope=call.account_scope)
+    created, modified = timestamp(script.created_ms), timestamp(script.modified_ms)
+    environment: dict[str, Any] = {
+        "environment": "production",
+        "created_on": created,
+        "modified_on": modified,
+        "script": {
+            "id": script.key.name,
+            "tag": script.key.name,
+            "tags": script.tags,
+            "etag": script.etag,
+            "handlers": script.handlers,
+            "created_on": created,
+            "modified_on": modified,
+            # any other word makes wrangler warn of changes made elsewhere
+            "last_deployed_from": "wrangler",
+        },
+    }
+    return envelope(
+        {
+            "id": script.key.name,
+            "created_on": created,
+            "modified_on": modified,
+            "default_environment": environment,
+            "environments": [environment],
+        }
+    )
+
+
+async def _worker(call: Call) -> Response:
+    script = await call.services.scripts.get(call.script_key, scope=call.account_scope)
+    found = urls(call.services.config, script)
+    return envelope(
+        {
+            "id": script.key.name,
+            "name": script.key.name,
+            "created_on": timestamp(script.created_ms),
+            "updated_on": timestamp(script.modified_ms),
+            "tags": script.tags,
+            "subdomain": {
+                "enabled": True,
+                "previews_enabled": False,
+                **({"url": found[0]} if found else {}),
+            },
+        }
+    )
+
+
+async def _delete(call: Call) -> Response:
+    await call.services.scripts.delete(call.script_key, scope=call.account_scope)
+    return envelope(None)
+
+
+async def _account_subdomain(call: Call) -> Response:
+    return envelope({"subdomain": call.services.config.routing.base_domain})
+
+
+async def _get_subdomain(call: Call) -> Response:
+    await call.services.scripts.get(call.script_key, scope=call.account_scope)
+    return envelope({"enabled": True, "previews_enabled": False})
+
+
+async def _post_subdomain(call: Call) -> Response:
+    """Nothing can be switched off here; what is asked for otherwise is said, not refused."""
+    await call.services.scripts.get(call.script_key, scope=call.account_scope)
+    body = await read_json(call.request, SubdomainBody, optional=True)
+    notes = [] if body.enabled and not body.previews_enabled else [SUBDOMAIN_STAYS]
+    return envelope({"enabled": True, "previews_enabled": False}, notes=notes)
+
+
+async def _references(call: Call) -> Response:
+    await call.services.scripts.get(call.script_key, scope=call.account_scope)
+    return envelope({"services": {"incoming": [], "outgoing": []}, "durable_objects": []})
