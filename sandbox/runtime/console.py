@@ -112,9 +112,10 @@ class Recorder:
 class LineWriter(io.TextIOBase):
     """Stands for sys.stdout or sys.stderr; each line is one LOG frame."""
 
-    def __init__(self, recorder: Recorder, level: str) -> None:
+    def __init__(self, recorder: Recorder, level: str, descriptor: int) -> None:
         self._recorder = recorder
         self._level = level
+        self._descriptor = descriptor
         self._outside: dict[str, str] = {}
         self.buffer = _Bytes(self)
 
@@ -126,6 +127,10 @@ class LineWriter(io.TextIOBase):
     def writable(self) -> bool:
         """Say yes."""
         return True
+
+    def fileno(self) -> int:
+        """Return the log pipe's descriptor, for what must have one (faulthandler)."""
+        return self._descriptor
 
     def write(self, text: str, /) -> int:
         """Send each complete line; keep the rest for the next call."""
@@ -224,8 +229,8 @@ def _level(number: int) -> str:
 def install(recorder: Recorder) -> None:
     """Send print, console and logging of this process through ``recorder``."""
     console._recorder = recorder
-    sys.stdout = LineWriter(recorder, "log")
-    sys.stderr = LineWriter(recorder, "error")
+    sys.stdout = LineWriter(recorder, "log", 1)
+    sys.stderr = LineWriter(recorder, "error", 2)
     root = logging.getLogger()
     root.handlers[:] = [LogHandler(recorder)]
     root.setLevel(logging.INFO)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import builtins
 import json
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from sandbox.runtime.channel import IncomingBody
 
@@ -49,6 +49,11 @@ class Body:
         return self._used
 
     bodyUsed = body_used  # noqa: N815 - Cloudflare's spelling
+
+    @property
+    def js_object(self) -> Self:
+        """The object itself: there is no JavaScript below it."""
+        return self
 
     async def bytes(self) -> builtins.bytes:
         """Read the whole body."""

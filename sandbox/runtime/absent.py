@@ -1,0 +1,99 @@
+"""What an ordinary server has and a worker lacks: the same exceptions, in words that help.
+
+Nothing here forbids anything, the jail does: a call that fails in it fails with a better message.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import importlib
+import os
+import socket
+import subprocess
+from collections.abc import Callable
+from importlib.machinery import ExtensionFileLoader
+from typing import Any
+
+NO_SOCKETS = "a worker has no sockets: use `await fetch(url)` of the package `workers`"
+NO_PROCESSES = "a worker cannot start processes: use threads, or split the work into requests"
+_SPAWNERS = ("fork", "forkpty", "posix_spawn", "posix_spawnp")
+_NOT_EXECUTABLE = "failed to map segment"
+"""How the dynamic loader words that a bundle's files must not become executable memory."""
+
+_installed: list[bool] = []
+
+
+def install() -> None:
+    """Wrap what fails in the jail. Calling it again changes nothing."""
+    if _installed:
+        return
+    _installed.append(True)
+    denied = (PermissionError,)
+    _wrap(socket.socket, "__init__", denied, NO_SOCKETS)
+    _wrap(socket, "getaddrinfo", (socket.gaierror, PermissionError), NO_SOCKETS)
+    _wrap(socket, "gethostbyname", (socket.gaierror, PermissionError), NO_SOCKETS)
+    for name in _SPAWNERS:
+        _wrap(os, name, denied, NO_PROCESSES)
+    _wrap(subprocess, "_fork_exec", denied, NO_PROCESSES)
+    _explain_semaphores()
+    os.listxattr = _no_attributes
+    _explain_compiled_modules()
+
+
+def _wrap(owner: Any, name: str, errors: tuple[type[OSError], ...], words: str) -> None:
+    original = getattr(owner, name, None)
+    if original is not None:
+        setattr(owner, name, _explained(original, errors, words))
+
+
+def _explained(
+    function: Callable[..., Any], errors: tuple[type[OSError], ...], words: str
+) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def explained(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except errors as error:
+            raise type(error)(error.errno, words) from None
+
+    return explained
+
+
+def _explain_semaphores() -> None:
+    """Let locks between processes fail as processes do: there is no shared memory for them."""
+    native = importlib.import_module("_multiprocessing")
+
+    def semaphore(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return original(*args, **kwargs)
+        except OSError:
+            raise PermissionError(errno.EPERM, NO_PROCESSES) from None
+
+    original: Any = native.__dict__["SemLock"]
+    semaphore.__dict__.update(SEM_VALUE_MAX=original.SEM_VALUE_MAX, _rebuild=original._rebuild)
+    native.__dict__["SemLock"] = semaphore
+
+
+def _no_attributes(path: Any = None, *, follow_symlinks: bool = True) -> list[str]:
+    """Say that the file system has no extended attributes, which shutil takes for an answer."""
+    raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP), path)
+
+
+def _explain_compiled_modules() -> None:
+    create_module = ExtensionFileLoader.create_module
+
+    @functools.wraps(create_module)
+    def explained(self: ExtensionFileLoader, spec: Any) -> Any:
+        try:
+            return create_module(self, spec)
+        except ImportError as error:
+            if _NOT_EXECUTABLE not in str(error):
+                raise
+            message = (
+                f"{spec.name} is compiled, and a bundle can bring pure Python only: the operator "
+                "has to install its package and list it in runtime.packages"
+            )
+            raise ImportError(message, name=spec.name, path=spec.origin) from None
+
+    ExtensionFileLoader.create_module = explained  # type: ignore[method-assign]
