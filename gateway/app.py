@@ -11,12 +11,12 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from gateway.accounts.tokens import ensure_operator_token
 from gateway.admission.gate import Gate
@@ -26,7 +26,8 @@ from gateway.bindings.outbound import Outbound
 from gateway.config import Config, Listen
 from gateway.dispatch import Dispatcher
 from gateway.edge.asgi import Edge
-from gateway.edge.cork import CorkedHttpProtocol
+from gateway.edge.connection import HttpConnection
+from gateway.edge.cycle import with_refusals
 from gateway.edge.reply import send_error_page
 from gateway.errors import ConfigError
 from gateway.model.script import ScriptKey
@@ -134,12 +135,11 @@ class Node:
             tenants, api = listen_on(self.config.listen), listen_on(self.config.api)
             self.config = with_ports(self.config, tenants, api)
             edge, services = await self._rooms(stack, store)
-            await self._serve(stack, create_api(services), api, drain_seconds=2)
+            control = with_refusals(create_api(services))
+            await self._serve(stack, control, api, drain_seconds=2)
             # Streams that never end by themselves would hold up the drain.
             stack.callback(self.tail.close)
-            await self._serve(
-                stack, edge, tenants, drain_seconds=DRAIN_SECONDS, http=CorkedHttpProtocol
-            )
+            await self._serve(stack, edge, tenants, drain_seconds=DRAIN_SECONDS)
             yield Started(
                 tenant_port=tenants.getsockname()[1],
                 api_port=api.getsockname()[1],
@@ -165,6 +165,7 @@ class Node:
             startup_cpu_ms=config.runtime.startup_cpu_ms,
             startup_wall_ms=config.runtime.startup_wall_ms,
             max_bundle_bytes=config.upload.max_mb * MIB,
+            max_bundle_files=config.upload.max_modules,
         )
         pool = Pool(
             starter,
@@ -210,12 +211,11 @@ class Node:
         sock: socket.socket,
         *,
         drain_seconds: int,
-        http: type[asyncio.Protocol] = HttpToolsProtocol,
     ) -> None:
         server = _Server(
             uvicorn.Config(
                 app,  # type: ignore[arg-type]
-                http=http,
+                http=partial(HttpConnection, bounds=self.config.http),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 log_config=None,

@@ -87,6 +87,10 @@ def _plans(config: Config) -> _Problem | None:
 def _numbers(config: Config) -> _Problem | None:
     least: tuple[tuple[tuple[str, ...], float], ...] = (
         (("queue_seconds",), 0),
+        (("http", "connections"), 1),
+        (("http", "head_seconds"), 0.001),
+        (("http", "idle_seconds"), 0.001),
+        (("http", "stall_seconds"), 0.001),
         (("routing", "cache_entries"), 1),
         (("routing", "cache_seconds"), 0),
         (("runtime", "startup_cpu_ms"), 1),

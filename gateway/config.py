@@ -18,6 +18,19 @@ class Listen(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: int = 8787
 
 
+class Http(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one client's connection may take of a listener."""
+
+    connections: int = 8192
+    """Connections open at once; more are closed at once."""
+    head_seconds: float = 15.0
+    """How long the head of a request may take to arrive, from the connection's start or its own."""
+    idle_seconds: float = 75.0
+    """How long a connection is kept open between requests."""
+    stall_seconds: float = 30.0
+    """How long a client may send no byte of a body, or read none of an answer that waits for it."""
+
+
 class Routing(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a hostname leads to a script."""
 
@@ -136,6 +149,8 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What each plan allows."""
     queue_seconds: float = 5.0
     """How long a request may wait for its turn before it is shed."""
+    http: Http = Http()
+    """Bounds on clients' connections, of both listeners."""
     routing: Routing = Routing()
     runtime: Runtime = Runtime()
     sandbox: SandboxConfig = SandboxConfig()

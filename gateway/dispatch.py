@@ -130,7 +130,7 @@ class Dispatcher:
             except StaleRoute:
                 self._resolver.script_changed(route.key)
                 raise
-        if invocation.outcome is Outcome.UNKNOWN:
+        if invocation.outcome is Outcome.UNKNOWN and not invocation.code:
             invocation.outcome = Outcome.OK
 
     async def _refuse(self, refusal: Refusal, invocation: Invocation, reply: Reply) -> None:

@@ -5,7 +5,7 @@ WaypostError
 ├── StaleRoute                the route's version is gone; look it up again
 ├── ConfigError               routing.yaml or the environment is wrong; names file and line
 ├── Refusal                   a request that gets an error page: status, code, outcome, fault
-│   ├── BadRequest            400 / 413 / 414 / 431, the client's fault
+│   ├── BadRequest            400 / 405 / 408 / 413 / 414 / 431, the client's fault
 │   ├── NotConfigured         404, nobody answers to this hostname
 │   ├── ScriptNotFound        404, the route names a script that is not there
 │   ├── Suspended             403, the operator's kill switch
@@ -111,6 +111,22 @@ class HeadersTooLarge(BadRequest):
     status = 431
     code = "headers_too_large"
     title = "Request headers too large"
+
+
+class MethodNotAllowed(BadRequest):
+    """The method is one that no tenant may be asked with."""
+
+    status = 405
+    code = "method_not_allowed"
+    title = "Method not allowed"
+
+
+class RequestTimeout(BadRequest):
+    """The client began a request and did not go on."""
+
+    status = 408
+    code = "request_timeout"
+    title = "Request timeout"
 
 
 class NotConfigured(Refusal):

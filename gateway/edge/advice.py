@@ -63,6 +63,16 @@ BY_CODE: Final[dict[str, Advice]] = {
         "Send a smaller file.",
         "Accept uploads in parts, or move to a plan with a larger body limit.",
     ),
+    "method_not_allowed": Advice(
+        "The method of this request is not served here.",
+        _CHECK_REQUEST,
+        "Ask with GET, HEAD, POST, PUT, PATCH, DELETE or OPTIONS.",
+    ),
+    "request_timeout": Advice(
+        "The request began and did not go on.",
+        _RETRY,
+        "Send the whole request at once; see “http” in the node's configuration.",
+    ),
     "url_too_long": Advice(
         "The address of this request is too long.",
         "Follow a shorter link.",

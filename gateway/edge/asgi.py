@@ -8,15 +8,14 @@ from typing import Any
 
 from gateway.config import Config
 from gateway.dispatch import Dispatcher
+from gateway.edge.cycle import REFUSAL
 from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.headers import clean_request_headers
 from gateway.edge.reply import AsgiReply, Receive, Send
+from gateway.edge.target import MAX_URL
 from gateway.errors import BadRequest, ClientDisconnected, Refusal, UrlTooLong
 from gateway.model.http import HeaderList, Request
 from gateway.routing.hosts import normalise_host
-
-MAX_URL = 16 * 1024
-"""Longest path and query together, bytes."""
 
 _random_bits = random.SystemRandom().getrandbits
 
@@ -57,7 +56,10 @@ class Edge:
         await self._dispatcher.dispatch(request, reply)
 
     def _request(self, scope: dict[str, Any], receive: Receive, ray: str) -> Request:
-        """Raises BadRequest, UrlTooLong or HeadersTooLarge."""
+        """Raises BadRequest, UrlTooLong or HeadersTooLarge, or what the connection refused."""
+        refused: Refusal | None = scope.get(REFUSAL)
+        if refused is not None:
+            raise refused
         path, query = scope["raw_path"], scope["query_string"]
         if len(path) + len(query) > MAX_URL:
             raise UrlTooLong(f"A URL may be {MAX_URL} bytes long.")
@@ -86,7 +88,7 @@ class Edge:
             accept=accept,
             tenant_header=tenant,
             content_length=length,
-            receive=_body_reader(receive) if body else None,
+            receive=_body_reader(scope, receive) if body else None,
         )
 
     def _scan(self, raw: HeaderList, *, trusted: bool) -> tuple[int | None, bool, str, str | None]:
@@ -97,7 +99,7 @@ class Edge:
         tenant: str | None = None
         for name, value in raw:
             if name == b"content-length":
-                length = int(value) if value.isdigit() and len(value) < 19 else None
+                length = int(value) if value.isdigit() else None
                 body = body or length != 0
             elif name == b"transfer-encoding":
                 body = True
@@ -108,11 +110,13 @@ class Edge:
         return length, body, accept, tenant
 
 
-def _body_reader(receive: Receive) -> Callable[[], Awaitable[tuple[bytes, bool]]]:
+def _body_reader(
+    scope: dict[str, Any], receive: Receive
+) -> Callable[[], Awaitable[tuple[bytes, bool]]]:
     async def read() -> tuple[bytes, bool]:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise ClientDisconnected
+            raise scope.get(REFUSAL) or ClientDisconnected()
         return message.get("body", b""), message.get("more_body", False)
 
     return read

@@ -1,4 +1,4 @@
-"""One write for the head and the first body bytes of a response, where the server makes two.
+"""How answers leave: one write for a small one, and an end that the client can see.
 
 A write to a socket costs as much as a third of a small request, and a client that gets its answer
 in two packets wakes twice.
@@ -7,30 +7,42 @@ in two packets wakes twice.
 from __future__ import annotations
 
 import asyncio
+import socket
+import struct
 from typing import Any
-
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 _HEAD = b"HTTP/1.1 "
 _INTERIM = b"HTTP/1.1 1"
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+LINGER_SECONDS = 2.0
+"""How long a client that still sends gets to read its answer before the connection is closed."""
 
 
 class CorkedTransport:
     """A transport that holds a response's head back until the body's first bytes, or the end of
     the event loop's turn, whichever is first."""
 
-    __slots__ = ("_held", "_loop", "_transport")
+    __slots__ = ("_closing", "_held", "_loop", "_stall_seconds", "_transport", "moved", "unread")
 
-    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, stall_seconds: float
+    ) -> None:
         self._transport = transport
         self._loop = loop
+        self._stall_seconds = stall_seconds
         self._held = b""
+        self._closing = False
+        self.moved = False
+        """Something was written since this was last put out."""
+        self.unread = False
+        """More of the request may come, which nobody will read."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
         """Write, together with a head that was held back."""
+        self.moved = True
         if self._held:
             data, self._held = self._held + data, b""
         elif data.startswith(_HEAD) and not data.startswith(_INTERIM):
@@ -45,16 +57,34 @@ class CorkedTransport:
             data, self._held = self._held, b""
             self._transport.write(data)
 
+    def is_closing(self) -> bool:
+        """Whether this end has said its last."""
+        return self._closing or self._transport.is_closing()
+
     def close(self) -> None:
-        """Write what is held back, then close."""
+        """Write what is held back, then close.
+
+        Closing a socket with unread input resets the connection, and the answer is lost with it:
+        a client that still sends gets the end of the answer first, and a while to read it.
+        """
         self.flush()
-        self._transport.close()
+        if self._closing:
+            return
+        self._closing = True
+        if self.unread and not self._transport.is_closing():
+            self._transport.write_eof()
+            self._loop.call_later(LINGER_SECONDS, self._transport.close)
+        else:
+            self._transport.close()
+        if self._transport.get_write_buffer_size():
+            # Who does not read would keep the socket for ever.
+            self._loop.call_later(self._stall_seconds, self._transport.abort)
 
-
-class CorkedHttpProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 on a corked transport."""
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection."""
-        corked: Any = CorkedTransport(transport, self.loop)
-        super().connection_made(corked)
+    def cut(self) -> None:
+        """Reset the connection, so that what was sent cannot look complete."""
+        self._held = b""
+        self._closing = True
+        sock = self._transport.get_extra_info("socket")
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+        self._transport.abort()

@@ -35,6 +35,9 @@ _HOP_BY_HOP: Final = frozenset(
 )
 # ``Proxy`` becomes HTTP_PROXY in a WSGI environment, which HTTP clients obey ("httpoxy").
 _NOT_FOR_TENANTS: Final = _HOP_BY_HOP | {b"proxy", b"http2-settings"}
+# The server stamps each answer with the time itself.
+_NOT_FROM_TENANTS: Final = (_HOP_BY_HOP - {b"connection"}) | {b"date"}
+_BODILESS: Final = frozenset({204, 304})
 # A client must not remove, by naming it in Connection, what it could not have removed itself.
 _KEPT: Final = frozenset(
     {
@@ -129,7 +132,7 @@ def _response_name(name: bytes) -> bytes | None:
     if not _TOKEN.fullmatch(name):
         raise BadResponse("The worker answered with a header name that HTTP does not allow.")
     lowered = name.lower()
-    if lowered in _HOP_BY_HOP or lowered.startswith(PLATFORM_PREFIX):
+    if lowered in _NOT_FROM_TENANTS or lowered.startswith(PLATFORM_PREFIX):
         return None
     return lowered
 
@@ -138,7 +141,7 @@ def check_response(status: int, headers: HeaderList) -> HeaderList:
     """Validate the head of a tenant's answer; return the fields the client gets.
 
     Framing and platform fields are dropped, names lower-cased, Content-Length kept only when it is
-    one decimal number and the status may have a body. Raises BadResponse.
+    one decimal number and a body follows. Raises BadResponse.
     """
     if type(status) is not int or not 200 <= status <= 599:
         raise BadResponse(
@@ -147,6 +150,7 @@ def check_response(status: int, headers: HeaderList) -> HeaderList:
     if len(headers) > MAX_HEADERS:
         raise BadResponse(f"The worker answered with more than {MAX_HEADERS} header fields.")
     size = 0
+    connection = b""
     lengths: list[bytes] = []
     checked: HeaderList = []
     for raw_name, raw_value in headers:
@@ -159,10 +163,18 @@ def check_response(status: int, headers: HeaderList) -> HeaderList:
             raise BadResponse("The worker answered with a control character in a header value.")
         if name == b"content-length":
             lengths.append(value)
+        elif name == b"connection":
+            connection += b"," + value
         else:
             checked.append((name, value))
     if size > MAX_HEADER_BYTES:
         raise BadResponse(f"The worker answered with headers over {MAX_HEADER_BYTES} bytes.")
-    if len(lengths) == 1 and status != 204 and _DECIMAL.fullmatch(lengths[0]):
+    if connection:
+        checked = _without_named(checked, connection)
+    return _with_length(checked, lengths, status)
+
+
+def _with_length(checked: HeaderList, lengths: list[bytes], status: int) -> HeaderList:
+    if len(lengths) == 1 and status not in _BODILESS and _DECIMAL.fullmatch(lengths[0]):
         checked.append((b"content-length", lengths[0]))
     return checked

@@ -121,6 +121,7 @@ def test_response_splitting_is_refused(field: tuple[bytes, bytes]) -> None:
         (200, [b""]),
         (200, [b"1" * 19]),
         (204, [b"0"]),
+        (304, [b"5"]),
     ],
 )
 def test_a_doubtful_content_length_is_dropped(status: int, values: list[bytes]) -> None:

@@ -1,0 +1,353 @@
+"""HTTP/1.1 from a connection, as hostile clients and picky proxies send it.
+
+The parser (llhttp) refuses most of what is not HTTP. Here is what it leaves open: bounds on bytes
+and time, framing that two servers may read in two ways, and answers in order and with a reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, cast
+from urllib.parse import unquote
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from gateway.config import Http
+from gateway.edge.cork import CorkedTransport
+from gateway.edge.cycle import REFUSAL, CarefulCycle
+from gateway.edge.headers import MAX_HEADER_BYTES
+from gateway.edge.target import MAX_URL, Target, check_framing, parse_target, same_authority
+from gateway.errors import BadRequest, HeadersTooLarge, Refusal, RequestTimeout, UrlTooLong
+
+MAX_HEAD: Final = MAX_URL + MAX_HEADER_BYTES + 16 * 1024
+"""Bytes of a head that may arrive without its end in sight."""
+MAX_OVERHEAD: Final = 64 * 1024
+"""Bytes of chunk sizes, extensions and trailers, beyond a fair share of the body they frame."""
+FAIR_SHARE: Final = 16
+"""Bytes of chunk framing that each body byte may come with."""
+HALF_CLOSED_SECONDS: Final = 1.0
+"""How long a client that has closed its sending half is taken to be there while nothing moves."""
+DRAIN_SECONDS: Final = 10.0
+"""How long the rest of a body is read and dropped once its request is answered."""
+
+_CONTENT_LENGTH: Final = b"content-length"
+_TRANSFER_ENCODING: Final = b"transfer-encoding"
+_CAREFUL: Final = frozenset({_CONTENT_LENGTH, _TRANSFER_ENCODING, b"expect"})
+_NO_TARGET: Final = Target(b"/", b"", b"")
+
+
+class HttpConnection(HttpToolsProtocol):
+    """One client's connection. Answers leave in the order of their requests."""
+
+    def __init__(self, *args: Any, bounds: Http, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.timeout_keep_alive = cast("int", bounds.idle_seconds)
+        self._bounds = bounds
+        self._corked: CorkedTransport
+        self._in_head = False
+        self._in_body = False
+        self._deaf = False
+        """Nothing more is read: what comes has been refused already."""
+        self._careful: dict[bytes, bytes] = {}
+        """Fields of the head at hand that say how its body is framed."""
+        self._head_bytes = 0
+        self._overhead = 0
+        self._head_deadline: asyncio.TimerHandle | None = None
+        self._body_deadline: asyncio.TimerHandle | None = None
+        self._send_deadline: asyncio.TimerHandle | None = None
+        self._body_moved = False
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, unless there are too many."""
+        self._corked = CorkedTransport(transport, self.loop, self._bounds.stall_seconds)
+        super().connection_made(cast("asyncio.Transport", self._corked))
+        if len(self.connections) > self._bounds.connections:
+            transport.abort()
+            return
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        super().connection_lost(exc)
+        for deadline in (self._head_deadline, self._body_deadline, self._send_deadline):
+            if deadline is not None:
+                deadline.cancel()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more. It may still read: a request that is whole gets a moment to be
+        answered before the client counts as gone."""
+        if self._idle or self._in_body or self._corked.is_closing():
+            return False
+        newest = self.pipeline[0][0] if self.pipeline else self.cycle
+        newest.keep_alive = False
+        self._deaf = True
+        self._await_answer()
+        return True
+
+    def pause_writing(self) -> None:
+        """The client reads slower than the answer comes."""
+        super().pause_writing()
+        self._send_deadline = self.loop.call_later(self._bounds.stall_seconds, self._corked.abort)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        if self._send_deadline is not None:
+            self._send_deadline.cancel()
+            self._send_deadline = None
+
+    @property
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    # Bytes in
+
+    def data_received(self, data: bytes) -> None:
+        """Read what came; bound what is not complete."""
+        self._unset_keepalive_if_required()
+        if self._deaf:
+            return
+        in_body = self._in_body
+        self._feed(data)
+        if self._deaf:
+            return
+        if self._in_body:
+            self._bound_body(len(data) if in_body else 0)
+        elif self._in_head or self._idle:
+            self._bound_head(len(data))
+
+    def _feed(self, data: bytes) -> None:
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as pause:
+                data = data[pause.args[0] :]
+                self._ignore_upgrade()
+            except httptools.HttpParserError as error:
+                self._refuse(BadRequest(f"This is not HTTP/1.1: {error}."))
+                return
+
+    def _ignore_upgrade(self) -> None:
+        """Go on in HTTP/1.1, as a server may that knows no other protocol (RFC 9110 §7.8).
+
+        The parser takes what follows such a head for the other protocol. Where it is a body, a new
+        parser is told of that.
+        """
+        framing = [b"%s: %s\r\n" % field for field in self._careful.items()]
+        if self._deaf or not self._in_body:
+            return
+        self._deaf = True
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(framing))
+        self._deaf = False
+
+    def _bound_head(self, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD:
+            if self.headers or not self.url:
+                self._refuse(HeadersTooLarge(f"A head may be {MAX_HEAD} bytes long."))
+            else:
+                self._refuse(UrlTooLong(f"A URL may be {MAX_URL} bytes long."))
+        elif self._head_deadline is None:
+            self._await_head()
+
+    def _bound_body(self, size: int) -> None:
+        self._body_moved = True
+        self._overhead = max(0, self._overhead + size)
+        if self._overhead > MAX_OVERHEAD:
+            self._refuse(BadRequest("The body's chunks are more framing than content."))
+        elif self._body_deadline is None:
+            self._await_body()
+
+    # Deadlines
+
+    def _await_head(self) -> None:
+        self._head_deadline = self.loop.call_later(self._bounds.head_seconds, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        self._head_deadline = None
+        if self._in_head:
+            seconds = self._bounds.head_seconds
+            self._refuse(RequestTimeout(f"The head of a request may take {seconds:g} s."))
+        elif self._idle:
+            self._corked.close()
+
+    def _await_body(self) -> None:
+        self._body_moved = False
+        self._body_deadline = self.loop.call_later(self._bounds.stall_seconds, self._body_is_late)
+
+    def _body_is_late(self) -> None:
+        self._body_deadline = None
+        if not self._in_body or self._deaf:
+            return
+        if self._body_moved or self.flow.read_paused:
+            self._await_body()
+        else:
+            seconds = self._bounds.stall_seconds
+            self._refuse(RequestTimeout(f"No byte of the body came for {seconds:g} s."))
+
+    def _stop_draining(self, cycle: RequestResponseCycle) -> None:
+        if self._in_body and self.cycle is cycle:
+            self._corked.close()
+
+    def _await_answer(self) -> None:
+        self._corked.moved = False
+        self.loop.call_later(HALF_CLOSED_SECONDS, self._half_closed_is_late)
+
+    def _half_closed_is_late(self) -> None:
+        """A client that is gone for good shows at the next write; without one, only in time."""
+        if self._corked.moved or self.flow.write_paused:
+            self._await_answer()
+        else:
+            self._corked.close()
+
+    # What the parser found
+
+    def on_message_begin(self) -> None:
+        """A request line begins."""
+        if self._deaf:
+            return
+        super().on_message_begin()
+        self._in_head = True
+        self._careful = {}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of the head. Trailers are dropped: merged, they could pose as headers."""
+        if not self._in_head:
+            return
+        name, value = name.lower(), value.rstrip(b" \t")
+        if name in _CAREFUL:
+            known = self._careful.get(name)
+            self._careful[name] = value if known is None else known + b", " + value
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is complete."""
+        if self._deaf:
+            return
+        self._in_head = False
+        self._head_bytes = 0
+        if self._head_deadline is not None:
+            self._head_deadline.cancel()
+            self._head_deadline = None
+        version = self.parser.get_http_version()
+        method = self.parser.get_method().decode("ascii")
+        careful = self._careful
+        refusal = check_framing(method, version, careful.get(_TRANSFER_ENCODING))
+        target = _NO_TARGET
+        if refusal is None:
+            try:
+                target = self._target(version)
+            except Refusal as wrong:
+                refusal = wrong
+        if refusal is not None:
+            self._reject(refusal, version)
+            return
+        if careful.get(_CONTENT_LENGTH, b"").strip(b"0") or _TRANSFER_ENCODING in careful:
+            self._in_body = self._corked.unread = True
+            self._overhead = 0
+        self._begin(self._scope(target, method, version))
+
+    def _target(self, version: str) -> Target:
+        """Raises BadRequest."""
+        target = parse_target(self.url)
+        if target.authority:
+            hosts = [value for name, value in self.headers if name == b"host"]
+            if not hosts and version == "1.0":
+                self.headers.append((b"host", target.authority))
+            elif not all(same_authority(target.authority, host) for host in hosts):
+                raise BadRequest("The request target and the Host header name different hosts.")
+        return target
+
+    def _scope(self, target: Target, method: str, version: str) -> dict[str, Any]:
+        scope = cast("dict[str, Any]", self.scope)
+        raw_path = target.path
+        path = raw_path.decode("latin-1")
+        scope["method"] = method
+        scope["http_version"] = version
+        scope["raw_path"] = raw_path
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["query_string"] = target.query
+        return scope
+
+    def on_body(self, body: bytes) -> None:
+        """Bytes of a body."""
+        if self._deaf:
+            return
+        self._overhead -= (FAIR_SHARE + 1) * len(body)
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is complete."""
+        if self._deaf or (self._in_body and self.parser.should_upgrade()):
+            return
+        if self._in_body:
+            self._in_body = self._corked.unread = False
+        super().on_message_complete()
+
+    # Answers
+
+    def _begin(self, scope: dict[str, Any], *, keep_alive: bool = True) -> None:
+        """Give a request its turn, after those before it."""
+        plain = keep_alive and not self._careful and scope["http_version"] == "1.1"
+        kind = RequestResponseCycle if plain else CarefulCycle
+        before = self.cycle
+        self.cycle = kind(
+            scope=cast("Any", scope),
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=keep_alive
+            and self._careful.get(b"expect", b"").lower() == b"100-continue",
+            keep_alive=keep_alive
+            and scope["http_version"] != "1.0"
+            and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, self.app))
+
+    def on_response_complete(self) -> None:
+        """An answer is complete; what is left of its request is read for a while and dropped."""
+        super().on_response_complete()
+        if self._in_body and self.cycle.response_complete and not self._corked.is_closing():
+            self.loop.call_later(DRAIN_SECONDS, self._stop_draining, self.cycle)
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Stop reading, and say why in the place of the answer to what was being read."""
+        if not self._in_body:
+            self._reject(refusal, "1.1")
+            return
+        self._deaf = self._corked.unread = True
+        cycle = self.cycle
+        if cycle.response_complete or not isinstance(cycle, CarefulCycle):
+            self._corked.close()
+            return
+        cast("dict[str, Any]", cycle.scope)[REFUSAL] = refusal
+        cycle.broken = True
+        cycle.keep_alive = False
+        cycle.message_event.set()
+
+    def _reject(self, refusal: Refusal, version: str) -> None:
+        """Answer a head that cannot be served, and read nothing after it."""
+        if self.scope is None or (self.cycle is not None and self.scope is self.cycle.scope):
+            super().on_message_begin()
+        self._in_head = False
+        self._deaf = self._corked.unread = True
+        method = self.parser.get_method().decode("ascii") if self.url else "-"
+        target = _NO_TARGET._replace(path=self.url.partition(b"?")[0][:MAX_URL] or b"/")
+        scope = self._scope(target, method, "1.0" if version == "1.0" else "1.1")
+        scope[REFUSAL] = refusal
+        self._begin(scope, keep_alive=False)

@@ -1,0 +1,82 @@
+"""Answers that need care: to requests with a body, to HTTP/1.0, to what is not HTTP at all."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, cast
+
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+from gateway.errors import Refusal
+
+REFUSAL = "waypost.refusal"
+"""Key of the ASGI scope under which the connection says why it refuses a request."""
+
+
+class CarefulCycle(RequestResponseCycle):
+    """A request and its answer, where more can go wrong than with a bodiless HTTP/1.1 request."""
+
+    broken = False
+    """The rest of the request's body cannot be read."""
+    _unframed = False
+
+    async def receive(self) -> Any:
+        """As ASGI says; a broken body ends in a disconnect, with the reason in the scope."""
+        message = await super().receive()
+        return {"type": "http.disconnect"} if self.broken else message
+
+    async def send(self, message: Any) -> None:
+        """As ASGI says, with an answer to HTTP/1.0 ended by the end of the connection."""
+        if message["type"] == "http.response.start":
+            if self.waiting_for_100_continue:
+                # Whether the body will come is the client's choice: nothing can follow it.
+                self.keep_alive = False
+            if self.scope["http_version"] == "1.0":
+                self._frame_for_http10(message["headers"])
+        elif self._unframed and not message.get("more_body", False):
+            self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
+
+    def _frame_for_http10(self, headers: list[tuple[bytes, bytes]]) -> None:
+        if not any(name == b"content-length" for name, _ in headers):
+            self._unframed = True
+            self.chunked_encoding = False
+            self.expected_content_length = sys.maxsize
+
+    async def run_asgi(self, app: Any) -> None:
+        """Run the application; an unframed answer that it leaves incomplete is cut, not ended."""
+        await super().run_asgi(app)
+        if self._unframed and not self.response_complete:
+            self.transport.cut()  # type: ignore[attr-defined]
+
+    async def send_500_response(self) -> None:
+        """The application gave no answer; 400 when it could not read the request."""
+        if not self.broken:
+            await super().send_500_response()
+            return
+        await send_plain(cast("dict[str, Any]", self.scope)[REFUSAL], self.send)
+
+
+async def send_plain(refusal: Refusal, send: Any) -> None:
+    """Answer a refusal where no page is at hand."""
+    body = f"{refusal.status} {refusal.title}\n\n{refusal.detail}\n".encode()
+    headers = [
+        (b"content-type", b"text/plain; charset=utf-8"),
+        (b"content-length", b"%d" % len(body)),
+        (b"waypost-code", refusal.code.encode()),
+    ]
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+def with_refusals(app: Any) -> Any:
+    """An ASGI application that is not bothered with requests the connection refuses."""
+
+    async def serve(scope: Any, receive: Any, send: Any) -> None:
+        refusal = scope.get(REFUSAL)
+        if refusal is None:
+            await app(scope, receive, send)
+        else:
+            await send_plain(refusal, send)
+
+    return serve

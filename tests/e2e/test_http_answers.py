@@ -1,0 +1,171 @@
+"""What a tenant's answer may do to the connection it leaves on."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.node import LiveNode
+from tests.support.raw import Answer, ask, ask_all, wire
+
+APP = """
+ANSWERS = {
+    "/plain": (200, [], [b"hello"]),
+    "/long": (200, [(b"content-length", b"10")], [b"hello"]),
+    "/short": (200, [(b"content-length", b"3")], [b"hello"]),
+    "/long-stream": (200, [(b"content-length", b"10")], [b"abc", b"def", b""]),
+    "/short-stream": (200, [(b"content-length", b"4")], [b"abc", b"def", b""]),
+    "/chunked-length": (200, [(b"transfer-encoding", b"chunked"), (b"content-length", b"3")],
+                        [b"hello"]),
+    "/two-lengths": (200, [(b"content-length", b"3"), (b"content-length", b"5")], [b"hello"]),
+    "/gzip-coding": (200, [(b"transfer-encoding", b"gzip")], [b"hello"]),
+    "/hop": (200, [(b"connection", b"close, x-private"), (b"x-private", b"1"), (b"upgrade", b"h2c"),
+                   (b"keep-alive", b"timeout=1"), (b"trailer", b"x"), (b"x-public", b"2")],
+             [b"hello"]),
+    "/clock": (200, [(b"date", b"Thu, 01 Jan 1970 00:00:00 GMT"), (b"server", b"mine")],
+               [b"hello"]),
+    "/cookies": (200, [(b"set-cookie", b"b=2"), (b"x", b"1"), (b"set-cookie", b"a=1"),
+                       (b"set-cookie", b"b=3; Path=/")], [b"hello"]),
+    "/forged": (200, [(b"waypost-ray", b"forged"), (b"waypost-outcome", b"forged")], [b"hello"]),
+    "/gzip": (200, [(b"content-encoding", b"gzip")], [bytes(range(256))]),
+    "/204": (204, [(b"content-length", b"5")], [b"hello"]),
+    "/304": (304, [(b"content-length", b"5"), (b"etag", b"x")], [b"hello"]),
+    "/599": (599, [], [b"hello"]),
+    "/stream": (200, [], [b"abc", b"def", b""]),
+    "/splitting": (200, [(b"x", b"1\\r\\nset-cookie: stolen=1")], [b"hello"]),
+    "/name": (200, [(b"x\\r\\nset-cookie", b"1")], [b"hello"]),
+    "/many": (200, [(b"x", b"1")] * 300, [b"hello"]),
+    "/large": (200, [(b"x", b"1" * 140_000)], [b"hello"]),
+    "/100": (100, [], [b""]),
+    "/101": (101, [], [b""]),
+    "/999": (999, [], [b""]),
+    "/half": (200, [], [b"abc", None]),
+}
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    if scope["path"] == "/range":
+        found = [value for name, value in scope["headers"] if name == b"range"]
+        status, headers, chunks = 206, [(b"content-range", b"bytes 0-1/5")], found
+    else:
+        status, headers, chunks = ANSWERS[scope["path"]]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    for chunk, following in zip(chunks, [*chunks[1:], False]):
+        if chunk is not None:
+            more = following is not False
+            await send({"type": "http.response.body", "body": chunk, "more_body": more})
+"""
+
+
+@pytest.fixture(scope="module")
+def port(node: LiveNode) -> int:
+    """The tenants' port, with a tenant behind it that answers in many ways."""
+    node.deploy("answers", APP, plan="enterprise")
+    return node.started.tenant_port
+
+
+def request(path: str, method: str = "GET", version: str = "1.1") -> bytes:
+    return f"{method} {path} HTTP/{version}\r\nHost: answers.localhost\r\n\r\n".encode()
+
+
+def get(port: int, path: str, method: str = "GET") -> Answer:
+    """Ask, and make sure that the next request on the connection gets its own answer."""
+    with wire(port) as connection:
+        connection.send(request(path, method))
+        answer = connection.answer(method)
+        connection.send(request("/plain"))
+        assert connection.answer().body == b"hello"
+    return answer
+
+
+@pytest.mark.parametrize("path", ["/long", "/short", "/chunked-length", "/many", "/large"])
+def test_an_answer_that_is_not_what_its_head_says_is_the_tenants_fault(
+    port: int, path: str
+) -> None:
+    answer = get(port, path)
+    assert (answer.status, answer.code) == (502, "bad_response")
+    assert answer.get("waypost-outcome") == "exception"
+
+
+@pytest.mark.parametrize("path", ["/long-stream", "/short-stream", "/half"])
+def test_an_answer_that_goes_wrong_under_way_is_cut(port: int, path: str) -> None:
+    (answer,) = ask_all(port, request(path))
+    assert answer.status == 200
+    assert not answer.whole
+
+
+@pytest.mark.parametrize("path", ["/splitting", "/name", "/100", "/101", "/999"])
+def test_an_answer_that_is_not_http_never_leaves(port: int, path: str) -> None:
+    answer = get(port, path)
+    assert answer.status in (500, 502)
+    assert answer.code in ("1101", "bad_response")
+    assert not answer.all("set-cookie")
+
+
+@pytest.mark.parametrize("path", ["/two-lengths", "/gzip-coding", "/599"])
+def test_framing_is_the_platforms(port: int, path: str) -> None:
+    answer = get(port, path)
+    assert answer.body == b"hello"
+    assert answer.get("content-length") == "5"
+    assert not answer.all("transfer-encoding")
+
+
+def test_hop_by_hop_fields_stay_behind(port: int) -> None:
+    answer = get(port, "/hop")
+    assert answer.get("x-public") == "2"
+    for name in ("x-private", "connection", "upgrade", "keep-alive", "trailer"):
+        assert not answer.all(name)
+
+
+def test_cookies_keep_their_number_and_order(port: int) -> None:
+    assert get(port, "/cookies").all("set-cookie") == ["b=2", "a=1", "b=3; Path=/"]
+
+
+def test_one_clock_and_no_forged_platform_fields(port: int) -> None:
+    clock = get(port, "/clock")
+    assert "1970" not in clock.get("date")
+    assert clock.get("server") == "mine"
+    forged = get(port, "/forged")
+    assert forged.get("waypost-ray") != "forged"
+    assert not forged.all("waypost-outcome")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", ["/204", "/304"])
+def test_statuses_without_a_body_have_none(port: int, path: str, method: str) -> None:
+    answer = get(port, path, method)
+    assert answer.status == int(path[1:])
+    assert not answer.all("content-length")
+    assert not answer.all("transfer-encoding")
+
+
+@pytest.mark.parametrize("path", ["/plain", "/long", "/stream", "/gzip"])
+def test_head_has_no_body(port: int, path: str) -> None:
+    answer = get(port, path, "HEAD")
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.get("content-length") == ("10" if path == "/long" else "")
+
+
+def test_bodies_and_ranges_pass_untouched(port: int) -> None:
+    gzip = get(port, "/gzip")
+    assert (gzip.get("content-encoding"), gzip.body) == ("gzip", bytes(range(256)))
+    ranged = request("/range").replace(b"\r\n\r\n", b"\r\nRange: bytes=0-1\r\n\r\n")
+    answer = ask(port, ranged)
+    assert (answer.status, answer.body) == (206, b"bytes=0-1")
+    assert answer.get("content-range") == "bytes 0-1/5"
+
+
+@pytest.mark.parametrize("fields", ["", "Connection: keep-alive\r\n"])
+def test_http10_gets_no_chunks(port: int, fields: str) -> None:
+    for path, body in (("/plain", b"hello"), ("/stream", b"abcdef")):
+        data = request(path, version="1.0").replace(b"\r\n\r\n", f"\r\n{fields}\r\n".encode())
+        (answer,) = ask_all(port, data)
+        assert (answer.status, answer.body, answer.whole) == (200, body, True)
+        assert answer.get("connection") == "close"
+        assert not answer.all("transfer-encoding")
+
+
+def test_http10_can_tell_a_cut_answer_from_a_whole_one(port: int) -> None:
+    with wire(port) as connection:
+        connection.send(request("/half", version="1.0"))
+        answer = connection.answer()
+        assert not answer.whole
