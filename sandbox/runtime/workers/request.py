@@ -26,6 +26,17 @@ class Request(Body):
     _pairs: HeaderList
     _method = "GET"
     redirect = "follow"
+    # What a browser would say of itself; here the values of a request that no page has made.
+    cf = None
+    cache = "default"
+    credentials = "same-origin"
+    destination = ""
+    integrity = ""
+    is_history_navigation = False
+    keepalive = False
+    mode = "cors"
+    referrer = "about:client"
+    referrer_policy = ""
 
     def __init__(
         self,
