@@ -41,3 +41,26 @@ def test_preload_leaves_one_thread_and_no_descriptor() -> None:
     assert seen["records"] == ["package is not installed, skipped"]
     assert (seen["threads"], seen["tasks"], seen["descriptors"]) == (1, 1, 0)
     assert all(seen["modules"])
+
+
+THREADED = """
+import threading
+import sandbox.runtime.warmup as warmup
+stop = threading.Event()
+warmup._JOIN_SECONDS = 0.05
+warmup._import_distribution = lambda package, installed: threading.Thread(
+    target=stop.wait, name="left behind").start()
+try:
+    warmup.preload(["guilty"])
+finally:
+    stop.set()
+"""
+
+
+def test_a_package_that_leaves_a_thread_is_named() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-c", THREADED], capture_output=True, text=True, check=False, timeout=50
+    )
+    assert ran.returncode == 1
+    assert "RuntimeError: guilty left threads behind" in ran.stderr
+    assert "left behind'" in ran.stderr
