@@ -65,7 +65,7 @@ class Routing(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Runtime(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What tenant code finds."""
 
-    packages: tuple[str, ...] = ("fastapi", "starlette", "flask")
+    packages: tuple[str, ...] = ("fastapi", "starlette", "flask", "python-multipart")
     """Installed distributions tenants may import, with all they require. Missing ones are told."""
     startup_cpu_ms: int = 1000
     """CPU milliseconds to load a script."""

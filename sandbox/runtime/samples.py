@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
@@ -98,6 +99,11 @@ def starlette() -> Adapter:
     async def item(request: Any) -> Any:
         return responses.JSONResponse(await request.json())
 
+    async def form(request: Any) -> Any:
+        # Without python-multipart there are no forms, which is no fault of the sample's.
+        fields = await request.form() if "python_multipart" in sys.modules else {}
+        return responses.JSONResponse(dict(fields))
+
     async def stream(request: Any) -> Any:
         return responses.StreamingResponse(iter(("a", "b")), media_type="text/plain")
 
@@ -105,6 +111,7 @@ def starlette() -> Adapter:
         routing.Route("/async/{number}", asynchronous),
         routing.Route("/sync/{number}", synchronous),
         routing.Route("/item", item, methods=["POST"]),
+        routing.Route("/form", form, methods=["POST"]),
         routing.Route("/stream", stream),
         routing.Route("/crash", _async(_crash)),
     ]

@@ -17,7 +17,8 @@ from tests.support.node import LiveNode, live_node
 
 
 def with_django(config: Config) -> Config:
-    packages = (*config.runtime.packages, "django")
+    # Without python-multipart: here a bundle brings it.
+    packages = ("fastapi", "starlette", "flask", "django")
     return msgspec.structs.replace(
         config, runtime=msgspec.structs.replace(config.runtime, packages=packages)
     )
