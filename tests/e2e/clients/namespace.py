@@ -1,0 +1,109 @@
+"""Every dispatch-namespace call of PyPI's ``cloudflare``, in order; prints what each gave, as JSON.
+
+``python namespace.py SCRIPT [delete]``; the base URL and the token come from the environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+import cloudflare
+
+SCRIPT = sys.argv[1]
+NEW = not cloudflare.__version__.startswith("4.")
+ENTRY = """
+from workers import Response, WorkerEntrypoint
+from lib.words import WORD
+
+class Default(WorkerEntrypoint):
+    async def fetch(self, request):
+        return Response.json({"word": WORD, "greeting": self.env.GREETING})
+"""
+client = cloudflare.Cloudflare(
+    api_token=os.environ["CLOUDFLARE_API_TOKEN"],
+    base_url=os.environ["CLOUDFLARE_API_BASE_URL"],
+    max_retries=0,
+)
+namespaces = client.workers_for_platforms.dispatch.namespaces
+scripts = namespaces.scripts
+where = {"account_id": "platform", "dispatch_namespace": "production"}
+stage = f"stage-py{cloudflare.__version__[0]}"
+
+
+def bundle(word: str, entry: str = ENTRY) -> Any:
+    modules = {"entry.py": entry, "lib/words.py": f'WORD = "{word}"'}
+    parts = {name: (name, text.encode(), "text/x-python") for name, text in modules.items()}
+    return list(parts.values()) if NEW else parts
+
+
+METADATA = {
+    "main_module": "entry.py",
+    "compatibility_date": "2026-01-01",
+    "compatibility_flags": ["python_workers"],
+    "tags": ["customer-1", "pro"],
+    "bindings": [
+        {"type": "plain_text", "name": "GREETING", "text": "hello"},
+        {"type": "secret_text", "name": "SECRET", "text": "hush"},
+    ],
+}
+EDITED = {"bindings": [{"type": "plain_text", "name": "GREETING", "text": "edited"}]}
+MAIN = {"main_module": "entry.py"}
+
+STEPS: dict[str, Any] = {
+    "update": lambda: scripts.update(SCRIPT, **where, metadata=METADATA, files=bundle("one")),
+    "get": lambda: scripts.get(SCRIPT, **where),
+    "content": lambda: scripts.content.get(SCRIPT, **where).read().decode(),
+    "settings": lambda: scripts.settings.get(SCRIPT, **where),
+    "bindings": lambda: list(scripts.bindings.get(SCRIPT, **where)),
+    "secret_update": lambda: scripts.secrets.update(
+        SCRIPT, **where, name="KEY", text="value", type="secret_text"
+    ),
+    "secret_list": lambda: list(scripts.secrets.list(SCRIPT, **where)),
+    "secret_get": lambda: scripts.secrets.get("KEY", script_name=SCRIPT, **where),
+    "secret_delete": lambda: scripts.secrets.delete("KEY", script_name=SCRIPT, **where),
+    "secret_list_after": lambda: list(scripts.secrets.list(SCRIPT, **where)),
+    "tags_update": lambda: list(scripts.tags.update(SCRIPT, **where, body=["p", "q"])),
+    "tags_delete": lambda: scripts.tags.delete("p", script_name=SCRIPT, **where),
+    "tags_list": lambda: list(scripts.tags.list(SCRIPT, **where)),
+    "settings_edit": lambda: scripts.settings.edit(SCRIPT, **where, settings=EDITED),
+    "namespace_create": lambda: namespaces.create(account_id="platform", name=stage),
+    "namespace_list": lambda: list(namespaces.list(account_id="platform")),
+    "namespace_get": lambda: namespaces.get(stage, account_id="platform"),
+    "namespace_delete": lambda: namespaces.delete(stage, account_id="platform"),
+    "namespace_missing": lambda: namespaces.get(stage, account_id="platform"),
+    "broken": lambda: scripts.update(
+        SCRIPT, **where, metadata=MAIN, files=bundle("x", entry="def f(:")
+    ),
+}
+if NEW:  # 4.3 has no way to send files here
+    STEPS["content_update"] = lambda: scripts.content.update(
+        SCRIPT, **where, metadata=MAIN, files=bundle("two")
+    )
+if "delete" in sys.argv:
+    STEPS = {
+        "delete": lambda: scripts.delete(SCRIPT, **where),
+        "missing": lambda: scripts.get(SCRIPT, **where),
+    }
+
+
+def plain(value: Any) -> Any:
+    """What a step gave, as JSON can hold it."""
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    return value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+
+
+results: dict[str, Any] = {}
+for step, run in STEPS.items():
+    try:
+        results[step] = plain(run())
+    except Exception as error:
+        results[step] = {
+            "error": type(error).__name__,
+            "status": getattr(error, "status_code", None),
+            "message": str(error),
+        }
+sys.stdout.write(json.dumps(results))

@@ -1,0 +1,364 @@
+"""Cloudflare's own clients, unmodified, against a real node: what they deploy is what answers.
+
+They are installed by ``tests/e2e/clients/install.sh DIR``; ``WAYPOST_TEST_CLIENTS`` names DIR.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.node import OPERATOR_TOKEN, LiveNode
+
+HERE = Path(__file__).parent / "clients"
+# Each run of wrangler takes a second or two; on a busy machine, several.
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="session")
+def clients() -> Path:
+    """The directory with the clients."""
+    where = os.environ.get("WAYPOST_TEST_CLIENTS")
+    if not where:
+        pytest.skip("no clients: run tests/e2e/clients/install.sh, set WAYPOST_TEST_CLIENTS")
+    return Path(where).resolve()
+
+
+@pytest.fixture
+def environment(node: LiveNode, tmp_path: Path) -> dict[str, str]:
+    """What a tenant exports, and nothing of this machine's."""
+    home = tmp_path / "home"
+    home.mkdir()
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "CI": "1",
+        "NO_COLOR": "1",
+        "WRANGLER_SEND_METRICS": "false",
+        "WRANGLER_HIDE_BANNER": "true",
+        "CLOUDFLARE_API_BASE_URL": f"{node.api.base_url}/client/v4".replace("//client", "/client"),
+        "CLOUDFLARE_API_TOKEN": OPERATOR_TOKEN,
+    }
+
+
+def run(
+    command: list[str], environment: dict[str, str], *, cwd: Path | None = None, stdin: str = ""
+) -> str:
+    done = subprocess.run(
+        command,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        cwd=cwd,
+        input=stdin,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+Sdk = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(
+    params=["npm 4.5", "npm 5.2", "npm 6.5", "npm 7.3", "PyPI 4.3", "PyPI 5.9"], scope="module"
+)
+def sdk_name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def sdk(sdk_name: str, clients: Path, environment: dict[str, str]) -> Sdk:
+    """Run the steps of one SDK."""
+    registry, version = sdk_name.split()
+    if registry == "npm":
+        command = [str(clients / "bin/node"), str(HERE / "namespace.mjs"), str(clients)]
+        command.append(version[0])
+    else:
+        environment["PYTHONPATH"] = str(clients / f"pypi-{version[0]}")
+        command = [sys.executable, str(HERE / "namespace.py")]
+
+    def steps(*arguments: str) -> dict[str, Any]:
+        results: dict[str, Any] = json.loads(run([*command, *arguments], environment))
+        return results
+
+    return steps
+
+
+def test_sdks(node: LiveNode, sdk: Sdk, sdk_name: str) -> None:
+    name = "sdk-" + sdk_name.lower().replace(" ", "-").split(".")[0]
+    result = sdk(name)
+    failed = {step: given for step, given in result.items() if is_error(given)}
+    assert set(failed) == {"namespace_missing", "broken"}, failed
+    check_namespace_steps(result)
+    check_script_steps(result, name)
+    # what was broken did not go live; what came before it did
+    word = "two" if "content_update" in result else "one"
+    assert node.request(name).json() == {"word": word, "greeting": "edited"}
+    gone = sdk(name, "delete")
+    assert gone["delete"] is None
+    assert (gone["missing"]["error"], gone["missing"]["status"]) == ("NotFoundError", 404)
+    assert node.request(name).status_code == 404
+
+
+def is_error(given: Any) -> bool:
+    return isinstance(given, dict) and "error" in given
+
+
+def check_script_steps(result: dict[str, Any], name: str) -> None:
+    assert (result["update"]["id"], result["get"]["script"]["id"]) == (name, name)
+    assert result["get"]["dispatch_namespace"] == "production"
+    assert result["update"]["tags"] == ["customer-1", "pro"]
+    assert 'WORD = "one"' in result["content"]
+    assert result["settings"]["bindings"] == result["bindings"]
+    assert [(item["name"], item["type"]) for item in result["bindings"]] == [
+        ("GREETING", "plain_text"),
+        ("SECRET", "secret_text"),
+    ]
+    assert "hush" not in json.dumps(result)
+    assert result["secret_get"]["name"] == "KEY"
+    assert [item["name"] for item in result["secret_list"]] == ["KEY", "SECRET"]
+    assert [item["name"] for item in result["secret_list_after"]] == ["SECRET"]
+    assert (result["tags_update"], result["tags_list"]) == (["p", "q"], ["q"])
+    assert result["settings_edit"]["bindings"][0]["text"] == "edited"
+    assert (result["broken"]["error"], result["broken"]["status"]) == ("BadRequestError", 400)
+    assert "SyntaxError" in result["broken"]["message"]
+    assert "10021" in result["broken"]["message"]
+
+
+def check_namespace_steps(result: dict[str, Any]) -> None:
+    created = result["namespace_create"]
+    assert result["namespace_get"]["namespace_id"] == created["namespace_id"]
+    names = [item["namespace_name"] for item in result["namespace_list"]]
+    assert {"production", created["namespace_name"]} <= set(names)
+    assert result["namespace_missing"]["status"] == 404
+
+
+ENTRY = """
+from workers import Response, WorkerEntrypoint
+from lib.words import WORD
+import vendored
+
+class Default(WorkerEntrypoint):
+    async def fetch(self, request):
+        return Response.json({
+            "word": WORD,
+            "vendored": vendored.NAME,
+            "greeting": self.env.GREETING,
+            "answer": self.env.ANSWER,
+            "secret": getattr(self.env, "SECRET", None),
+            "other": getattr(self.env, "OTHER", None),
+        })
+"""
+
+
+class Wrangler:
+    """A project of a tenant's, and the command line in it."""
+
+    def __init__(self, folder: Path, clients: Path, environment: dict[str, str]) -> None:
+        self.folder = folder
+        self._environment = environment
+        self._command = [str(clients / "bin/node"), str(clients / "node_modules/.bin/wrangler")]
+        self.write("lib/__init__.py", "")
+        self.write("python_modules/vendored/__init__.py", 'NAME = "vendored"\n')
+        self.write("entry.py", ENTRY)
+        self.word("one")
+
+    def write(self, name: str, text: str) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def word(self, word: str) -> None:
+        self.write("lib/words.py", f'WORD = "{word}"\n')
+
+    def configure(self, name: str, **more: Any) -> None:
+        config = {
+            "name": name,
+            "main": "entry.py",
+            "compatibility_date": "2026-01-01",
+            "compatibility_flags": ["python_workers"],
+            "workers_dev": False,
+            "vars": {"GREETING": "hello", "ANSWER": 42},
+            **more,
+        }
+        self.write("wrangler.jsonc", json.dumps(config))
+
+    def __call__(self, *arguments: str, stdin: str = "", token: str | None = None) -> str:
+        return run([*self._command, *arguments], self._with(token), stdin=stdin, cwd=self.folder)
+
+    def fails(self, *arguments: str, token: str | None = None) -> str:
+        """What it says when it cannot do that."""
+        done = subprocess.run(
+            [*self._command, *arguments],
+            env=self._with(token),
+            capture_output=True,
+            text=True,
+            timeout=120,
+            cwd=self.folder,
+            check=False,
+            input="",
+        )
+        assert done.returncode == 1, done.stdout + done.stderr
+        assert "malformed response" not in done.stderr
+        return done.stdout + done.stderr
+
+    def secrets(self) -> list[str]:
+        return [item["name"] for item in json.loads(self("secret", "list"))]
+
+    def _with(self, token: str | None) -> dict[str, str]:
+        changed = {"CLOUDFLARE_API_TOKEN": token} if token else {}
+        return {**self._environment, **changed}
+
+
+@pytest.fixture
+def wrangler(clients: Path, environment: dict[str, str], tmp_path: Path) -> Wrangler:
+    folder = tmp_path / "project"
+    folder.mkdir()
+    return Wrangler(folder, clients, environment)
+
+
+def test_wrangler_into_a_dispatch_namespace(node: LiveNode, wrangler: Wrangler) -> None:
+    wrangler.configure("wrangled")
+    wrangler.write("secrets.json", '{"SECRET": "hush"}')
+    into = ("deploy", "--dispatch-namespace", "production")
+    said = wrangler(*into, "--secrets-file", "secrets.json")
+    assert "Dispatch Namespace: production" in said
+    assert "Current Version ID: undefined" not in said
+    assert node.request("wrangled").json() == {
+        "word": "one",
+        "vendored": "vendored",
+        "greeting": "hello",
+        "answer": 42,
+        "secret": "hush",
+        "other": None,
+    }
+    wrangler.word("two")
+    wrangler(*into)
+    assert node.request("wrangled").json()["word"] == "two"
+    assert node.request("wrangled").json()["secret"] == "hush"
+    wrangler.write("entry.py", "import os\ndef f(:\n")
+    said = wrangler.fails(*into)
+    assert "SyntaxError" in said
+    assert "entry.py:2" in said
+    assert "10021" in said
+    assert node.request("wrangled").json()["word"] == "two"
+
+
+def test_wrangler_manages_namespaces(wrangler: Wrangler) -> None:
+    command = "dispatch-namespace"
+    assert "platform" in wrangler("whoami")
+    assert 'Created dispatch namespace "stage"' in wrangler(command, "create", "stage")
+    assert "production" in wrangler(command, "list")
+    wrangler(command, "rename", "stage", "staging")
+    assert "namespace_name: 'staging'" in wrangler(command, "get", "staging")
+    assert "100119" in wrangler.fails(command, "get", "stage")
+    wrangler(command, "delete", "staging")
+    assert "staging" not in wrangler(command, "list")
+
+
+def test_wrangler_with_a_worker_of_the_account(node: LiveNode, wrangler: Wrangler) -> None:
+    wrangler.configure("shop")
+    wrangler("deploy")
+    assert node.request("shop").json()["word"] == "one"
+    wrangler("secret", "put", "SECRET", stdin="hush\n")
+    wrangler.write("bulk.json", '{"OTHER": "more"}')
+    wrangler("secret", "bulk", "bulk.json")
+    assert wrangler.secrets() == ["OTHER", "SECRET"]
+    wrangler.word("two")
+    wrangler("deploy", "--message", "the second", "--tag", "v2")
+    answer = node.request("shop").json()
+    assert (answer["word"], answer["secret"], answer["other"]) == ("two", "hush", "more")
+    wrangler("secret", "delete", "OTHER")
+    assert wrangler.secrets() == ["SECRET"]
+    assert node.request("shop").json()["other"] is None
+    wrangler("delete", "--force")
+    assert node.request("shop").status_code == 404
+
+
+def test_wrangler_versions_and_rollback(node: LiveNode, wrangler: Wrangler) -> None:
+    wrangler.configure("versioned")
+    wrangler("deploy")
+    wrangler.word("two")
+    wrangler("versions", "upload", "--message", "not yet", "--tag", "v2")
+    assert node.request("versioned").json()["word"] == "one"
+    listed = wrangler("versions", "list")
+    assert "not yet" in listed
+    newest = listed.rsplit("Version ID:", 1)[1].split()[0]
+    wrangler("versions", "deploy", f"{newest}@100%", "-y")
+    assert node.request("versioned").json()["word"] == "two"
+    wrangler("rollback", "-y")
+    assert node.request("versioned").json()["word"] == "one"
+    assert "Rollback" in wrangler("deployments", "list")
+
+
+def test_wrangler_as_a_tenant(node: LiveNode, wrangler: Wrangler) -> None:
+    node.api.put("/v1/tenants/trig", json={"plan": "pro"}).raise_for_status()
+    issued = node.api.post("/v1/tenants/trig/tokens", json={"label": "wrangler"}).json()
+    wrangler.configure("trig-app")
+    wrangler("deploy", token=issued["token"])
+    assert node.request("trig-app").json()["word"] == "one"
+    wrangler.configure("other-app")
+    said = wrangler.fails("deploy", token=issued["token"])
+    assert "does not belong to tenant 'trig'" in said
+    assert "bearer token is not valid" in wrangler.fails("deploy", token="wp_nobodys")
+
+
+def test_wrangler_shows_what_is_not_possible(node: LiveNode, wrangler: Wrangler) -> None:
+    wrangler.configure("refused", main="index.js")
+    wrangler.write("index.js", "export default { fetch() { return new Response('x') } }")
+    assert "no JavaScript runtime" in wrangler.fails("deploy")
+    wrangler.configure("refused", kv_namespaces=[{"binding": "KV", "id": "0" * 32}])
+    assert "'kv_namespace' is not available" in wrangler.fails("deploy")
+    wrangler.write("entry.py", "x = {}['k']\n")
+    wrangler.configure("refused")
+    assert "KeyError: 'k'" in wrangler.fails("deploy")
+    wrangler.write("entry.py", "while True: pass\n")
+    assert "Script startup exceeded CPU time limit" in wrangler.fails("deploy")
+    assert "not available on this platform" in wrangler.fails("tail", "refused")
+    assert "10007" in wrangler.fails("versions", "list")
+    assert node.request("refused").status_code == 404
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_curl_as_in_the_documentation(
+    node: LiveNode, environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "entry.py").write_text(ENTRY.replace("import vendored", "class vendored: NAME = 1"))
+    (tmp_path / "words.py").write_text('WORD = "curled"')
+    variables = [
+        {"type": "plain_text", "name": "GREETING", "text": "hi"},
+        {"type": "json", "name": "ANSWER", "json": {"a": 1}},
+    ]
+    metadata = {"main_module": "entry.py", "bindings": variables}
+    (tmp_path / "metadata.json").write_text(json.dumps(metadata))
+    base = environment["CLOUDFLARE_API_BASE_URL"]
+    script = f"{base}/accounts/platform/workers/dispatch/namespaces/production/scripts/curled"
+    bearer = ["-H", f"Authorization: Bearer {OPERATOR_TOKEN}"]
+    modules = ["-F", "entry.py=@entry.py;type=text/x-python"]
+    modules += ["-F", "words=@words.py;filename=lib/words.py;type=text/x-python"]
+    for given in (
+        f"metadata={json.dumps(metadata)};type=application/json",
+        "metadata=@metadata.json",
+    ):
+        command = ["curl", "-sS", "-X", "PUT", script, *bearer, "-F", given, *modules]
+        answer = json.loads(run(command, environment, cwd=tmp_path))
+        assert answer["success"] is True, answer
+        assert node.request("curled").json()["word"] == "curled"
+    key = ["-H", "X-Auth-Email: me@example.com", "-H", f"X-Auth-Key: {OPERATOR_TOKEN}"]
+    assert json.loads(run(["curl", "-sS", *key, script], environment))["success"] is True
+    for refused in ([], ["-H", "Authorization: Bearer nobodys"]):
+        answer = json.loads(run(["curl", "-sS", *refused, script], environment))
+        assert (answer["success"], answer["result"]) == (False, None)
+    removed = json.loads(run(["curl", "-sS", "-X", "DELETE", *bearer, script], environment))
+    assert removed["result"] is None
+    assert node.request("curled").status_code == 404
