@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import os
+import resource
 import signal
 import socket
 import sys
@@ -23,7 +24,7 @@ from gateway.admission.gate import Gate
 from gateway.api.app import create_api
 from gateway.api.services import Services
 from gateway.bindings.outbound import Outbound
-from gateway.config import Config, Listen
+from gateway.config import Config, Http, Listen
 from gateway.dispatch import Dispatcher
 from gateway.edge.asgi import Edge
 from gateway.edge.connection import HttpConnection
@@ -212,10 +213,11 @@ class Node:
         *,
         drain_seconds: int,
     ) -> None:
+        bounds = within_descriptors(self.config.http)
         server = _Server(
             uvicorn.Config(
                 app,  # type: ignore[arg-type]
-                http=partial(HttpConnection, bounds=self.config.http),  # type: ignore[arg-type]
+                http=partial(HttpConnection, bounds=bounds),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -246,6 +248,17 @@ def with_ports(config: Config, tenants: socket.socket, api: socket.socket) -> Co
         listen=Listen(host=config.listen.host, port=tenants.getsockname()[1]),
         api=Listen(host=config.api.host, port=api.getsockname()[1]),
     )
+
+
+def within_descriptors(http: Http) -> Http:
+    """The bounds with no more connections than a third of the descriptors the process may have:
+    clients of both listeners must not be able to take those that instances and the store need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        return http
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return msgspec.structs.replace(http, connections=min(http.connections, hard // 3))
 
 
 def settle_heap() -> None:

@@ -1,7 +1,7 @@
 """HTTP/1.1 from a connection, as hostile clients and picky proxies send it.
 
-The parser (llhttp) refuses most of what is not HTTP. Here is what it leaves open: bounds on bytes
-and time, framing that two servers may read in two ways, and answers in order and with a reason.
+The parser (llhttp) refuses most of what is not HTTP. Here is what it leaves open: bounds on bytes,
+framing that two servers may read in two ways, and answers in order and with a reason.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from gateway.config import Http
-from gateway.edge.cork import CorkedTransport
 from gateway.edge.cycle import REFUSAL, CarefulCycle
 from gateway.edge.headers import MAX_HEADER_BYTES
-from gateway.edge.target import MAX_URL, Target, check_framing, parse_target, same_authority
-from gateway.errors import BadRequest, HeadersTooLarge, Refusal, RequestTimeout, UrlTooLong
+from gateway.edge.patience import PatientProtocol
+from gateway.edge.target import MAX_URL, check_framing, parse_target, same_authority
+from gateway.errors import BadRequest, HeadersTooLarge, Refusal, UrlTooLong
 
 MAX_HEAD: Final = MAX_URL + MAX_HEADER_BYTES + 16 * 1024
 """Bytes of a head that may arrive without its end in sight."""
@@ -26,82 +26,22 @@ MAX_OVERHEAD: Final = 64 * 1024
 """Bytes of chunk sizes, extensions and trailers, beyond a fair share of the body they frame."""
 FAIR_SHARE: Final = 16
 """Bytes of chunk framing that each body byte may come with."""
-HALF_CLOSED_SECONDS: Final = 1.0
-"""How long a client that has closed its sending half is taken to be there while nothing moves."""
-DRAIN_SECONDS: Final = 10.0
-"""How long the rest of a body is read and dropped once its request is answered."""
 
 _CONTENT_LENGTH: Final = b"content-length"
 _TRANSFER_ENCODING: Final = b"transfer-encoding"
 _CAREFUL: Final = frozenset({_CONTENT_LENGTH, _TRANSFER_ENCODING, b"expect"})
-_NO_TARGET: Final = Target(b"/", b"", b"")
+_PLAIN: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class HttpConnection(HttpToolsProtocol):
+class HttpConnection(PatientProtocol):
     """One client's connection. Answers leave in the order of their requests."""
 
     def __init__(self, *args: Any, bounds: Http, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self.timeout_keep_alive = cast("int", bounds.idle_seconds)
-        self._bounds = bounds
-        self._corked: CorkedTransport
-        self._in_head = False
-        self._in_body = False
-        self._deaf = False
-        """Nothing more is read: what comes has been refused already."""
+        super().__init__(*args, bounds=bounds, **more)
         self._careful: dict[bytes, bytes] = {}
         """Fields of the head at hand that say how its body is framed."""
         self._head_bytes = 0
         self._overhead = 0
-        self._head_deadline: asyncio.TimerHandle | None = None
-        self._body_deadline: asyncio.TimerHandle | None = None
-        self._send_deadline: asyncio.TimerHandle | None = None
-        self._body_moved = False
-
-    # The connection
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, unless there are too many."""
-        self._corked = CorkedTransport(transport, self.loop, self._bounds.stall_seconds)
-        super().connection_made(cast("asyncio.Transport", self._corked))
-        if len(self.connections) > self._bounds.connections:
-            transport.abort()
-            return
-        self._await_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
-        super().connection_lost(exc)
-        for deadline in (self._head_deadline, self._body_deadline, self._send_deadline):
-            if deadline is not None:
-                deadline.cancel()
-
-    def eof_received(self) -> bool:  # type: ignore[override]
-        """The client sends no more. It may still read: a request that is whole gets a moment to be
-        answered before the client counts as gone."""
-        if self._idle or self._in_body or self._corked.is_closing():
-            return False
-        newest = self.pipeline[0][0] if self.pipeline else self.cycle
-        newest.keep_alive = False
-        self._deaf = True
-        self._await_answer()
-        return True
-
-    def pause_writing(self) -> None:
-        """The client reads slower than the answer comes."""
-        super().pause_writing()
-        self._send_deadline = self.loop.call_later(self._bounds.stall_seconds, self._corked.abort)
-
-    def resume_writing(self) -> None:
-        """The client has read."""
-        super().resume_writing()
-        if self._send_deadline is not None:
-            self._send_deadline.cancel()
-            self._send_deadline = None
-
-    @property
-    def _idle(self) -> bool:
-        return self.cycle is None or self.cycle.response_complete
 
     # Bytes in
 
@@ -164,48 +104,6 @@ class HttpConnection(HttpToolsProtocol):
         elif self._body_deadline is None:
             self._await_body()
 
-    # Deadlines
-
-    def _await_head(self) -> None:
-        self._head_deadline = self.loop.call_later(self._bounds.head_seconds, self._head_is_late)
-
-    def _head_is_late(self) -> None:
-        self._head_deadline = None
-        if self._in_head:
-            seconds = self._bounds.head_seconds
-            self._refuse(RequestTimeout(f"The head of a request may take {seconds:g} s."))
-        elif self._idle:
-            self._corked.close()
-
-    def _await_body(self) -> None:
-        self._body_moved = False
-        self._body_deadline = self.loop.call_later(self._bounds.stall_seconds, self._body_is_late)
-
-    def _body_is_late(self) -> None:
-        self._body_deadline = None
-        if not self._in_body or self._deaf:
-            return
-        if self._body_moved or self.flow.read_paused:
-            self._await_body()
-        else:
-            seconds = self._bounds.stall_seconds
-            self._refuse(RequestTimeout(f"No byte of the body came for {seconds:g} s."))
-
-    def _stop_draining(self, cycle: RequestResponseCycle) -> None:
-        if self._in_body and self.cycle is cycle:
-            self._corked.close()
-
-    def _await_answer(self) -> None:
-        self._corked.moved = False
-        self.loop.call_later(HALF_CLOSED_SECONDS, self._half_closed_is_late)
-
-    def _half_closed_is_late(self) -> None:
-        """A client that is gone for good shows at the next write; without one, only in time."""
-        if self._corked.moved or self.flow.write_paused:
-            self._await_answer()
-        else:
-            self._corked.close()
-
     # What the parser found
 
     def on_message_begin(self) -> None:
@@ -235,26 +133,22 @@ class HttpConnection(HttpToolsProtocol):
         if self._head_deadline is not None:
             self._head_deadline.cancel()
             self._head_deadline = None
-        version = self.parser.get_http_version()
-        method = self.parser.get_method().decode("ascii")
-        careful = self._careful
-        refusal = check_framing(method, version, careful.get(_TRANSFER_ENCODING))
-        target = _NO_TARGET
-        if refusal is None:
+        parser, url = self.parser, self.url
+        version, method = parser.get_http_version(), parser.get_method().decode("ascii")
+        path, _, query = url.partition(b"?")
+        plain = not self._careful and version == "1.1" and method in _PLAIN
+        if not (plain and url.startswith(b"/")) or b"#" in url:
             try:
-                target = self._target(version)
-            except Refusal as wrong:
-                refusal = wrong
-        if refusal is not None:
-            self._reject(refusal, version)
-            return
-        if careful.get(_CONTENT_LENGTH, b"").strip(b"0") or _TRANSFER_ENCODING in careful:
-            self._in_body = self._corked.unread = True
-            self._overhead = 0
-        self._begin(self._scope(target, method, version))
+                path, query = self._check(method, version)
+            except Refusal as refusal:
+                self._reject(refusal, version)
+                return
+        self._begin(self._scope(path, query, method, version))
 
-    def _target(self, version: str) -> Target:
-        """Raises BadRequest."""
+    def _check(self, method: str, version: str) -> tuple[bytes, bytes]:
+        """Look closely at a head that is not of the usual kind; its path and query."""
+        careful = self._careful
+        check_framing(method, version, careful.get(_TRANSFER_ENCODING))
         target = parse_target(self.url)
         if target.authority:
             hosts = [value for name, value in self.headers if name == b"host"]
@@ -262,17 +156,19 @@ class HttpConnection(HttpToolsProtocol):
                 self.headers.append((b"host", target.authority))
             elif not all(same_authority(target.authority, host) for host in hosts):
                 raise BadRequest("The request target and the Host header name different hosts.")
-        return target
+        if careful.get(_CONTENT_LENGTH, b"").strip(b"0") or _TRANSFER_ENCODING in careful:
+            self._in_body = self._corked.unread = True
+            self._overhead = 0
+        return target.path, target.query
 
-    def _scope(self, target: Target, method: str, version: str) -> dict[str, Any]:
+    def _scope(self, raw_path: bytes, query: bytes, method: str, version: str) -> dict[str, Any]:
         scope = cast("dict[str, Any]", self.scope)
-        raw_path = target.path
         path = raw_path.decode("latin-1")
         scope["method"] = method
         scope["http_version"] = version
         scope["raw_path"] = raw_path
         scope["path"] = unquote(path) if "%" in path else path
-        scope["query_string"] = target.query
+        scope["query_string"] = query
         return scope
 
     def on_body(self, body: bytes) -> None:
@@ -306,7 +202,8 @@ class HttpConnection(HttpToolsProtocol):
             access_log=self.access_log,
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
-            expect_100_continue=keep_alive
+            expect_100_continue=not plain
+            and keep_alive
             and self._careful.get(b"expect", b"").lower() == b"100-continue",
             keep_alive=keep_alive
             and scope["http_version"] != "1.0"
@@ -318,12 +215,6 @@ class HttpConnection(HttpToolsProtocol):
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
-
-    def on_response_complete(self) -> None:
-        """An answer is complete; what is left of its request is read for a while and dropped."""
-        super().on_response_complete()
-        if self._in_body and self.cycle.response_complete and not self._corked.is_closing():
-            self.loop.call_later(DRAIN_SECONDS, self._stop_draining, self.cycle)
 
     def _refuse(self, refusal: Refusal) -> None:
         """Stop reading, and say why in the place of the answer to what was being read."""
@@ -347,7 +238,7 @@ class HttpConnection(HttpToolsProtocol):
         self._in_head = False
         self._deaf = self._corked.unread = True
         method = self.parser.get_method().decode("ascii") if self.url else "-"
-        target = _NO_TARGET._replace(path=self.url.partition(b"?")[0][:MAX_URL] or b"/")
-        scope = self._scope(target, method, "1.0" if version == "1.0" else "1.1")
+        path = self.url.partition(b"?")[0][:MAX_URL] or b"/"
+        scope = self._scope(path, b"", method, "1.0" if version == "1.0" else "1.1")
         scope[REFUSAL] = refusal
         self._begin(scope, keep_alive=False)

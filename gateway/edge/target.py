@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from gateway.errors import BadRequest, MethodNotAllowed, Refusal
+from gateway.errors import BadRequest, MethodNotAllowed
 
 MAX_URL: Final = 16 * 1024
 """Longest path and query together, bytes."""
@@ -74,20 +74,19 @@ def _bare(authority: bytes) -> bytes:
     return authority.lower().removesuffix(b":80").removesuffix(b":443")
 
 
-def check_framing(method: str, version: str, transfer_encoding: bytes | None) -> Refusal | None:
-    """What is wrong with a head that the parser lets through; None when nothing is.
+def check_framing(method: str, version: str, transfer_encoding: bytes | None) -> None:
+    """Look at what the parser lets through. Raises BadRequest or MethodNotAllowed.
 
     A front end that frames a message in another way than we do would take part of one client's
     body for the next client's request.
     """
     if version not in ("1.1", "1.0"):
-        return BadRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
+        raise BadRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
     if method in REFUSED_METHODS:
-        return MethodNotAllowed(f"The method {method} is not served here.")
+        raise MethodNotAllowed(f"The method {method} is not served here.")
     if transfer_encoding is None:
-        return None
+        return
     if version == "1.0":
-        return BadRequest("HTTP/1.0 has no Transfer-Encoding.")
+        raise BadRequest("HTTP/1.0 has no Transfer-Encoding.")
     if transfer_encoding.lower() != b"chunked":
-        return BadRequest("The only Transfer-Encoding understood here is chunked.")
-    return None
+        raise BadRequest("The only Transfer-Encoding understood here is chunked.")

@@ -84,7 +84,7 @@ class Wire:
     def answers(self) -> list[Answer]:
         """All answers until the server closes the connection."""
         found = []
-        while self._file.peek(1):  # type: ignore[attr-defined]
+        while self._file.peek(1):
             found.append(self.answer())
         return found
 

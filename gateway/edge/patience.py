@@ -1,0 +1,133 @@
+"""How long a connection waits for its client, and what becomes of one that is too slow or gone."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final, cast
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from gateway.config import Http
+from gateway.edge.cork import CorkedTransport
+from gateway.errors import Refusal, RequestTimeout
+
+HALF_CLOSED_SECONDS: Final = 1.0
+"""How long a client that has closed its sending half is taken to be there while nothing moves."""
+DRAIN_SECONDS: Final = 10.0
+"""How long the rest of a body is read and dropped once its request is answered."""
+
+
+class PatientProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP/1.1, with an end to each wait. What is read is the subclass's business."""
+
+    def __init__(self, *args: Any, bounds: Http, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.timeout_keep_alive = cast("int", bounds.idle_seconds)
+        self._bounds = bounds
+        self._corked: CorkedTransport
+        self._in_head = False
+        self._in_body = False
+        self._deaf = False
+        """Nothing more is read: what comes has been refused already."""
+        self._head_deadline: asyncio.TimerHandle | None = None
+        self._body_deadline: asyncio.TimerHandle | None = None
+        self._send_deadline: asyncio.TimerHandle | None = None
+        self._body_moved = False
+
+    # The connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Take a connection, unless there are too many."""
+        self._corked = CorkedTransport(transport, self.loop, self._bounds.stall_seconds)
+        super().connection_made(cast("asyncio.Transport", self._corked))
+        if len(self.connections) > self._bounds.connections:
+            transport.abort()
+            return
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        super().connection_lost(exc)
+        for deadline in (self._head_deadline, self._body_deadline, self._send_deadline):
+            if deadline is not None:
+                deadline.cancel()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The client sends no more. It may still read: a request that is whole gets a moment to be
+        answered before the client counts as gone."""
+        if self._idle or self._in_body or self._corked.is_closing():
+            return False
+        newest = self.pipeline[0][0] if self.pipeline else self.cycle
+        newest.keep_alive = False
+        self._deaf = True
+        self._await_answer()
+        return True
+
+    def pause_writing(self) -> None:
+        """The client reads slower than the answer comes."""
+        super().pause_writing()
+        self._send_deadline = self.loop.call_later(self._bounds.stall_seconds, self._corked.abort)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        if self._send_deadline is not None:
+            self._send_deadline.cancel()
+            self._send_deadline = None
+
+    @property
+    def _idle(self) -> bool:
+        cycle = self.cycle
+        return cycle is None or cycle.response_complete
+
+    def on_response_complete(self) -> None:
+        """An answer is complete; what is left of its request is read for a while and dropped."""
+        super().on_response_complete()
+        if self._in_body and self.cycle.response_complete and not self._corked.is_closing():
+            self.loop.call_later(DRAIN_SECONDS, self._stop_draining, self.cycle)
+
+    # Deadlines
+
+    def _await_head(self) -> None:
+        self._head_deadline = self.loop.call_later(self._bounds.head_seconds, self._head_is_late)
+
+    def _head_is_late(self) -> None:
+        self._head_deadline = None
+        if self._in_head:
+            seconds = self._bounds.head_seconds
+            self._refuse(RequestTimeout(f"The head of a request may take {seconds:g} s."))
+        elif self._idle:
+            self._corked.close()
+
+    def _await_body(self) -> None:
+        self._body_moved = False
+        self._body_deadline = self.loop.call_later(self._bounds.stall_seconds, self._body_is_late)
+
+    def _body_is_late(self) -> None:
+        self._body_deadline = None
+        if not self._in_body or self._deaf:
+            return
+        asked = not self.cycle.waiting_for_100_continue
+        if self._body_moved or self.flow.read_paused or not asked:
+            self._await_body()
+        else:
+            seconds = self._bounds.stall_seconds
+            self._refuse(RequestTimeout(f"No byte of the body came for {seconds:g} s."))
+
+    def _stop_draining(self, cycle: RequestResponseCycle) -> None:
+        if self._in_body and self.cycle is cycle:
+            self._corked.close()
+
+    def _await_answer(self) -> None:
+        self._corked.moved = False
+        self.loop.call_later(HALF_CLOSED_SECONDS, self._half_closed_is_late)
+
+    def _half_closed_is_late(self) -> None:
+        """A client that is gone for good shows at the next write; without one, only in time."""
+        if self._corked.moved or self.flow.write_paused:
+            self._await_answer()
+        else:
+            self._corked.close()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        raise NotImplementedError

@@ -1,0 +1,102 @@
+"""Large bodies pass through the node without staying in it."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.raw import Wire, wire
+from tests.support.served import Served, serve
+
+MIB = 1 << 20
+ROOM = 24 * MIB
+"""What buffers of all kinds may take while anything flows."""
+APP = """
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] == "/flood":
+        block = bytes(1 << 18)
+        for _ in range(1 << 12):
+            await send({"type": "http.response.body", "body": block, "more_body": True})
+    await send({"type": "http.response.body", "body": b"%d" % size})
+"""
+
+
+def resident(served: Served) -> int:
+    status = Path(f"/proc/{served.process.pid}/status").read_text()
+    match = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert match is not None
+    return int(match[1]) * 1024
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A node of its own process, whose tenant may work long enough to move a gigabyte."""
+    folder = tmp_path_factory.mktemp("streams")
+    generous = {"WAYPOST_PLANS__FREE__CPU_MS": "20000", "WAYPOST_PLANS__FREE__BODY_MB": "500"}
+    with serve(folder / "state", **generous) as node:
+        node.deploy("streams", APP)
+        assert node.get("streams").text == "0"
+        yield node
+
+
+def port_of(served: Served) -> int:
+    return int(served.facts["tenants"].rpartition(":")[2])
+
+
+def begin(connection: Wire, path: str, *fields: str) -> None:
+    lines = [f"{path} HTTP/1.1", "Host: streams.localhost", "Connection: close", *fields, "", ""]
+    connection.send("\r\n".join(lines).encode())
+
+
+def test_a_gigabyte_down(served: Served) -> None:
+    before, size = resident(served), 0
+    with wire(port_of(served)) as connection:
+        begin(connection, "GET /flood")
+        while data := connection.socket.recv(MIB):
+            size += len(data)
+            if size % 16 < 8:
+                assert resident(served) - before < ROOM
+    assert size > 1024 * MIB
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_two_hundred_megabytes_up(served: Served, chunked: bool) -> None:
+    before, block = resident(served), bytes(MIB)
+    framed = b"%x\r\n%s\r\n" % (MIB, block) if chunked else block
+    framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {200 * MIB}"
+    with wire(port_of(served)) as connection:
+        begin(connection, "POST /", framing)
+        for _ in range(200):
+            connection.send(framed)
+            assert resident(served) - before < ROOM
+        connection.send(b"0\r\n\r\n" if chunked else b"")
+        assert connection.answer().body == b"%d" % (200 * MIB)
+
+
+def test_answers_that_nobody_reads_wait_in_the_tenant(served: Served) -> None:
+    before = resident(served)
+    connections = []
+    try:
+        for _ in range(16):
+            connection = Wire(port_of(served))
+            connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            begin(connection, "GET /flood")
+            connections.append(connection)
+        for connection in connections:
+            assert connection.socket.recv(100)
+        assert served.get("streams").status_code == 200
+        assert resident(served) - before < ROOM
+    finally:
+        for connection in connections:
+            connection.close()
