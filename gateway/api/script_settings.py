@@ -28,8 +28,8 @@ def routes(services: Services) -> list[Route]:
         endpoint(services, f"{WORKER}/script-settings", "PATCH", _patch_unversioned),
         *on_script(services, "/tags", "GET", _get_tags),
         *on_script(services, "/tags", "PUT", _put_tags),
-        *on_script(services, "/tags/{tag}", "PUT", _put_tag),
-        *on_script(services, "/tags/{tag}", "DELETE", _delete_tag),
+        *on_script(services, "/tags/{tag:path}", "PUT", _put_tag),
+        *on_script(services, "/tags/{tag:path}", "DELETE", _delete_tag),
     ]
 
 

@@ -106,6 +106,8 @@ async def test_bad_settings_change_nothing(
 
 async def test_tags_belong_to_the_script(control: Control, acme: httpx.AsyncClient) -> None:
     assert (await acme.put(f"{PATH}/tags", content=b'["p","q","p"]')).json()["result"] == ["p", "q"]
+    assert (await acme.put(f"{PATH}/tags/r%2Fs")).json()["result"] == ["p", "q", "r/s"]
+    assert (await acme.delete(f"{PATH}/tags/r%2Fs")).json()["result"] is None
     assert (await acme.put(f"{PATH}/tags/r")).json()["result"] == ["p", "q", "r"]
     assert (await acme.delete(f"{PATH}/tags/p")).json()["result"] is None
     assert len(control.launcher.launched) == 1
