@@ -46,6 +46,7 @@ class _Call:
         self.credit = protocol.WINDOW
         self.credit_event = asyncio.Event()
         self.body: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.has_body = False
         self.body_unacked = 0
         self.body_ended = False
 
@@ -83,6 +84,8 @@ class WireSubrequests:
             )
             return
         call = self._calls[stream] = _Call(exchange)
+        # Said now: when the task begins, a short body may have ended already.
+        call.has_body = not ended
         call.body_ended = ended
         call.task = asyncio.create_task(self._perform(stream, head, call))
 
@@ -133,7 +136,7 @@ class WireSubrequests:
         self._channel.send(protocol.encode_struct(FrameType.FETCH_ERROR, stream, error))
 
     async def _perform(self, stream: int, head: FetchHead, call: _Call) -> None:
-        body = None if call.body_ended else self._tenant_body(stream, call)
+        body = self._tenant_body(stream, call) if call.has_body else None
         try:
             answer = await self._fetcher.fetch(head, body)
             try:
