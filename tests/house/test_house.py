@@ -12,8 +12,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 MAX_LINES = 500
 TOP_LEVEL = {
-    ".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "benchmarks",
-    "docs", "gateway", "pyproject.toml", "routing.yaml", "sandbox", "tests",
+    ".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md",
+    "SECURITY.md", "benchmarks", "docs", "gateway", "pyproject.toml", "routing.yaml", "sandbox",
+    "tests",
 }  # fmt: skip
 SOURCES = sorted(path for room in ("gateway", "sandbox") for path in (ROOT / room).rglob("*.py"))
 
