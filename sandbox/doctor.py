@@ -32,8 +32,8 @@ _TIMEOUT_SECONDS: Final = 30
 _SLICE_TOGGLE: Final = (6, 12)
 _CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
 _DOCKER_FIX: Final = (
-    "in Docker: --security-opt seccomp=unconfined --security-opt apparmor=unconfined"
-    " --security-opt systempaths=unconfined (and --cap-add SYS_ADMIN when running as root)"
+    "in a container: --security-opt seccomp=docs/examples/seccomp-oci.json --security-opt"
+    " apparmor=unconfined, as docs/security.md says (also --cap-add SYS_ADMIN when running as root)"
 )
 
 
