@@ -55,7 +55,8 @@ class CorkedTransport:
         """Write a head that nothing followed."""
         if self._held:
             data, self._held = self._held, b""
-            self._transport.write(data)
+            if not self._transport.is_closing():
+                self._transport.write(data)
 
     def is_closing(self) -> bool:
         """Whether this end has said its last."""
@@ -85,6 +86,10 @@ class CorkedTransport:
         self._held = b""
         self._closing = True
         sock = self._transport.get_extra_info("socket")
-        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        if (
+            sock is not None
+            and sock.fileno() >= 0
+            and sock.family in (socket.AF_INET, socket.AF_INET6)
+        ):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()

@@ -33,6 +33,8 @@ class PatientProtocol(HttpToolsProtocol):
         self._body_deadline: asyncio.TimerHandle | None = None
         self._send_deadline: asyncio.TimerHandle | None = None
         self._body_moved = False
+        self._running: RequestResponseCycle | None = None
+        """The request whose turn it is; those after it wait in the pipeline."""
 
     # The connection
 
@@ -46,7 +48,13 @@ class PatientProtocol(HttpToolsProtocol):
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
+        """The client is gone, and with it all that it asked for."""
+        waiting = [cycle for cycle, _ in self.pipeline]
+        self.pipeline.clear()
+        for cycle in [self._running, *waiting]:
+            if cycle is not None and not cycle.response_complete:
+                cycle.disconnected = True
+                cycle.message_event.set()
         super().connection_lost(exc)
         for deadline in (self._head_deadline, self._body_deadline, self._send_deadline):
             if deadline is not None:
@@ -74,6 +82,10 @@ class PatientProtocol(HttpToolsProtocol):
         if self._send_deadline is not None:
             self._send_deadline.cancel()
             self._send_deadline = None
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     @property
     def _idle(self) -> bool:

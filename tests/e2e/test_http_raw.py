@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from tests.support.node import LiveNode
@@ -287,6 +289,26 @@ def test_pipelined_requests_of_different_tenants_are_answered_in_order(port: int
         for i, name in enumerate(names):
             answer = connection.answer().json
             assert (answer["who"], answer["url"].rpartition("/")[2]) == (name.decode(), str(i))
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 64])
+def test_it_does_not_matter_where_the_packets_end(port: int, size: int) -> None:
+    upgrade = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
+    data = b"".join(
+        [
+            POST + b"Content-Length: 5\r\n\r\nfirst",
+            CHUNKED + b'3;a="b"\r\nsec\r\n3\r\nond\r\n0\r\nHost: beta.localhost\r\n\r\n',
+            POST + upgrade + b"Content-Length: 5\r\n\r\nthird",
+            b"GET http://alpha.localhost/echo HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n",
+        ]
+    )
+    with wire(port) as connection:
+        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(data), size):
+            connection.send(data[start : start + size])
+        answers = connection.answers()
+    assert [answer.json["body"] for answer in answers] == ["first", "second", "third", ""]
+    assert {answer.json["who"] for answer in answers} == {"alpha"}
 
 
 def test_junk_after_a_request_does_not_take_its_answers_place(port: int) -> None:

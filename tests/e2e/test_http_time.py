@@ -134,6 +134,16 @@ def test_who_leaves_cancels_the_tenant_and_frees_its_slot(hasty: LiveNode, port:
     assert all(event["wallTime"] < WALL_MS for event in events)
 
 
+def test_who_leaves_cancels_all_that_it_asked_for(hasty: LiveNode, port: int) -> None:
+    with hasty.tail("patient") as tail:
+        with wire(port) as connection:
+            connection.send((b"GET /drip" + HOST + b"\r\n") + (b"GET /wait" + HOST + b"\r\n") * 3)
+            assert connection.socket.recv(100)
+        assert ask(port, b"GET /" + HOST + b"\r\n").status == 200
+        events = tail.wait(2)
+    assert [event["outcome"] for event in events] == ["canceled", "ok"]
+
+
 def test_who_closes_the_sending_half_still_gets_the_answer(port: int) -> None:
     for path in (b"/", b"/slow", b"/flood"):
         with wire(port) as connection:
