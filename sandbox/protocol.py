@@ -179,6 +179,12 @@ class FetchHead(msgspec.Struct, array_like=True, frozen=True):
     """``follow``, ``manual`` or ``error``, as in the Fetch standard."""
 
 
+class FetchOwner(msgspec.Struct, array_like=True, frozen=True):
+    """The beginning of a FetchHead: enough to refuse it by."""
+
+    invocation: int
+
+
 class FetchedHead(msgspec.Struct, array_like=True, frozen=True):
     """The answer to a subrequest; its body follows on the same stream."""
 
@@ -310,6 +316,7 @@ _DECODERS: Final[dict[type[msgspec.Struct], msgspec.msgpack.Decoder[Any]]] = {
         LogRecord,
         ExceptionRecord,
         FetchHead,
+        FetchOwner,
         FetchedHead,
         FetchError,
     )

@@ -19,7 +19,7 @@ from sandbox import ProtocolError, protocol
 from sandbox.protocol import (
     ExceptionRecord,
     Failed,
-    FetchHead,
+    FetchOwner,
     Frame,
     FrameType,
     LogRecord,
@@ -31,13 +31,20 @@ MAX_STRAYS = 1000
 """Subrequests for invocations that are over, in the life of an instance."""
 PIPE_READ = 64 * 1024
 MAX_LINE = 16 * 1024
+LINE_COST = 32
+"""What a line of the log pipe counts on top of its bytes."""
+PACE_UNITS = 4096
+"""A frame is one unit, and each KiB of metadata another; after so many the pace is looked at."""
+UNIT_NS = 500
+"""CPU time that honest code needs for a unit at least. Bytes prepared once and written again and
+again cost their sender next to nothing, and us the same as any other frames."""
 
 
 class Subrequests(Protocol):
     """What serves FETCH frames; one per instance."""
 
-    def on_fetch(self, stream: int, head: FetchHead, exchange: Exchange, *, ended: bool) -> None:
-        """A subrequest begins."""
+    def on_fetch(self, stream: int, payload: bytes, exchange: Exchange, *, ended: bool) -> None:
+        """A subrequest begins; its head is still to be decoded."""
 
     def on_body(self, stream: int, payload: bytes, *, ended: bool) -> bool:
         """Body bytes of a subrequest; False when the stream is unknown."""
@@ -61,10 +68,14 @@ class Channel(asyncio.Protocol):
         on_ready: Callable[[Ready | Failed], None],
         on_broken: Callable[[ProtocolError | None], None],
         on_exception: Callable[[Exchange, ExceptionRecord], None],
+        cpu_ns: Callable[[], int],
     ) -> None:
         self._on_ready = on_ready
         self._on_broken = on_broken
         self._on_exception = on_exception
+        self._cpu_ns = cpu_ns
+        self._units = 0
+        self._paced_cpu_ns = 0
         self.loop = asyncio.get_running_loop()
         self._decoder = protocol.Decoder(protocol.FROM_INSTANCE)
         self._transport: asyncio.Transport | None = None
@@ -87,10 +98,20 @@ class Channel(asyncio.Protocol):
         if self.closed:
             return
         try:
-            for frame in self._decoder.feed(data):
+            frames = self._decoder.feed(data)
+            self._units += len(frames)
+            if self._units >= PACE_UNITS:
+                self._check_pace()
+            for frame in frames:
                 self._dispatch(frame)
         except ProtocolError as error:
             self._break(error)
+
+    def _check_pace(self) -> None:
+        cpu_ns = self._cpu_ns()
+        if cpu_ns - self._paced_cpu_ns < self._units * UNIT_NS:
+            raise ProtocolError("frames faster than code can make them")
+        self._units, self._paced_cpu_ns = 0, cpu_ns
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The instance closed its end, or died."""
@@ -158,14 +179,24 @@ class Channel(asyncio.Protocol):
         elif kind == FrameType.DONE:
             exchange.on_done()
         elif kind == FrameType.LOG:
-            record = protocol.decode_struct(LogRecord, frame.payload)
-            exchange.on_log(record, len(frame.payload))
+            self._log(frame.payload, exchange)
         elif kind == FrameType.EXCEPTION:
-            record_ = protocol.decode_struct(ExceptionRecord, frame.payload)
-            exchange.on_exception(record_)
-            self._on_exception(exchange, record_)
+            self._exception(frame.payload, exchange)
         else:
             raise ProtocolError(f"frame type {kind} on an invocation's stream")
+
+    def _log(self, payload: bytes, exchange: Exchange) -> None:
+        # Not even decoded when it would be dropped: a flood of them is to cost little.
+        if exchange.takes_logs(len(payload)):
+            self._units += len(payload) >> 10
+            exchange.on_log(protocol.decode_struct(LogRecord, payload), len(payload))
+
+    def _exception(self, payload: bytes, exchange: Exchange) -> None:
+        self._units += len(payload) >> 10
+        if exchange.takes_exceptions:
+            record = protocol.decode_struct(ExceptionRecord, payload)
+            exchange.on_exception(record)
+            self._on_exception(exchange, record)
 
     def _connection(self, frame: Frame) -> None:
         kind = frame.type
@@ -174,8 +205,9 @@ class Channel(asyncio.Protocol):
         elif kind == FrameType.FAILED:
             self._on_ready(protocol.decode_struct(Failed, frame.payload))
         elif kind == FrameType.LOG:
-            record = protocol.decode_struct(LogRecord, frame.payload)
-            self._log_to_any(record, len(frame.payload))
+            exchange = self._oldest()
+            if exchange is not None:
+                self._log(frame.payload, exchange)
         else:
             raise ProtocolError(f"frame type {kind} on stream 0")
 
@@ -185,22 +217,25 @@ class Channel(asyncio.Protocol):
             raise ProtocolError("a subrequest before the script was loaded")
         kind, ended = frame.type, bool(frame.flags & protocol.END)
         if kind == FrameType.FETCH:
-            head = protocol.decode_struct(FetchHead, frame.payload)
-            exchange = self.exchanges.get(head.invocation)
-            if exchange is None:
-                self._strays += 1
-                if self._strays > MAX_STRAYS:
-                    raise ProtocolError("subrequests without end, for invocations that are over")
-                error = protocol.FetchError("invocation_over", "The invocation is over.")
-                self.send(protocol.encode_struct(FrameType.FETCH_ERROR, frame.stream, error))
-            else:
-                serving.on_fetch(frame.stream, head, exchange, ended=ended)
+            self._fetch(frame, serving, ended=ended)
         elif kind == FrameType.BODY:
             serving.on_body(frame.stream, frame.payload, ended=ended)
         elif kind == FrameType.CANCEL:
             serving.on_cancel(frame.stream)
         else:
             raise ProtocolError(f"frame type {kind} on a subrequest's stream")
+
+    def _fetch(self, frame: Frame, serving: Subrequests, *, ended: bool) -> None:
+        self._units += len(frame.payload) >> 10
+        exchange = self.exchanges.get(protocol.decode_struct(FetchOwner, frame.payload).invocation)
+        if exchange is None:
+            self._strays += 1
+            if self._strays > MAX_STRAYS:
+                raise ProtocolError("subrequests without end, for invocations that are over")
+            error = protocol.FetchError("invocation_over", "The invocation is over.")
+            self.send(protocol.encode_struct(FrameType.FETCH_ERROR, frame.stream, error))
+        else:
+            serving.on_fetch(frame.stream, frame.payload, exchange, ended=ended)
 
     def _credit(self, frame: Frame) -> None:
         amount = protocol.decode_credit(frame.payload)
@@ -227,25 +262,33 @@ class Channel(asyncio.Protocol):
         if not data:
             self._close_log()
             return False
+        exchange = self._oldest()
+        if exchange is None or exchange.truncated:
+            self._log_rest = b""
+            return True
         *lines, self._log_rest = (self._log_rest + data).split(b"\n")
         if len(self._log_rest) > MAX_LINE:
             lines.append(self._log_rest)
             self._log_rest = b""
-        for line in lines:
-            text = line[:MAX_LINE].decode("utf-8", "replace")
-            self._log_to_any(LogRecord("log", time.time_ns() // 1_000_000, [text]), len(line) + 16)
+        self._log_lines(lines, exchange)
         return True
+
+    def _log_lines(self, lines: list[bytes], exchange: Exchange) -> None:
+        for line in lines:
+            size = len(line) + LINE_COST
+            if not exchange.takes_logs(size):
+                return
+            text = line[:MAX_LINE].decode("utf-8", "replace")
+            exchange.on_log(LogRecord("log", time.time_ns() // 1_000_000, [text]), size)
 
     def _drain_log(self) -> None:
         for _ in range(16):
             if self._log_fd < 0 or not self._read_log():
                 return
 
-    def _log_to_any(self, record: LogRecord, size: int) -> None:
+    def _oldest(self) -> Exchange | None:
         """Output without an invocation goes to the one in flight; to the oldest of several."""
-        for exchange in self.exchanges.values():
-            exchange.on_log(record, size)
-            return
+        return next(iter(self.exchanges.values()), None)
 
     def _close_log(self) -> None:
         if self._log_fd >= 0:

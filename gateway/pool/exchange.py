@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 LOG_BYTES = 256 * 1024
 """Log data kept of one invocation; the rest is dropped and said."""
+MAX_LOG_CONTAINERS = 10_000
+"""Lists and mappings in one log record: a byte on the wire each, and a hundred here."""
+MAX_EXCEPTIONS = 16
+"""Exceptions kept of one invocation."""
 
 
 class Exchange:
@@ -44,6 +48,7 @@ class Exchange:
         "subrequests",
         "truncated",
         "upload_waiter",
+        "writer",
     )
 
     def __init__(self, channel: Channel, stream: int, request: Request, route: Route) -> None:
@@ -66,6 +71,8 @@ class Exchange:
         self.exceptions: list[ExceptionRecord] = []
         self.send_credit = protocol.WINDOW
         self.upload_waiter: asyncio.Future[None] | None = None
+        self.writer: asyncio.Task[None] | None = None
+        """Who hands a piece of the response to the client now, and may wait for it for ever."""
         self._chunks: deque[bytes] = deque()
         self._unacked = 0
         self._consumed = 0
@@ -131,6 +138,8 @@ class Exchange:
 
     def on_body(self, payload: bytes, flags: int) -> None:
         """BODY frame of the response."""
+        if self.done:
+            return
         if self.head is None or self.ended:
             raise protocol_violation("body bytes outside of a response")
         self._unacked += len(payload)
@@ -141,17 +150,27 @@ class Exchange:
         self.ended = bool(flags & protocol.END)
         self.wake()
 
-    def on_log(self, record: LogRecord, size: int) -> None:
-        """LOG frame, ``size`` bytes on the wire."""
-        if self.log_bytes + size > LOG_BYTES:
+    def takes_logs(self, size: int) -> bool:
+        """There is room for a log record of that size; otherwise the log is truncated."""
+        if self.truncated or self.log_bytes + size > LOG_BYTES:
             self.truncated = True
-            return
+        return not self.truncated
+
+    def on_log(self, record: LogRecord, size: int) -> None:
+        """A log record that there was room for."""
+        if _containers(record.message, MAX_LOG_CONTAINERS) > MAX_LOG_CONTAINERS:
+            raise protocol_violation("a log record of too many parts")
         self.log_bytes += size
         self.logs.append(record)
 
+    @property
+    def takes_exceptions(self) -> bool:
+        """There is room for another exception."""
+        return len(self.exceptions) < MAX_EXCEPTIONS
+
     def on_exception(self, record: ExceptionRecord) -> None:
         """EXCEPTION frame: kept for the tail; ``fail`` decides what it means."""
-        if len(self.exceptions) < 16:
+        if self.takes_exceptions:
             self.exceptions.append(record)
 
     def on_credit(self, amount: int) -> None:
@@ -175,6 +194,8 @@ class Exchange:
         """End the response with an error; the first one stays."""
         if self.failure is None and not self.done:
             self.failure = failure
+            if self.writer is not None:
+                self.writer.cancel()
         self.wake()
 
     def finish(self) -> None:
@@ -200,6 +221,22 @@ class Exchange:
         """Tell the instance that nobody waits for the answer."""
         if not self.done:
             self._channel.send(protocol.encode(FrameType.CANCEL, self.stream))
+
+
+def _containers(value: object, limit: int) -> int:
+    """Lists and mappings below ``value``; stops counting above ``limit``."""
+    count, waiting = 0, [value]
+    while waiting and count <= limit:
+        item = waiting.pop()
+        if isinstance(item, list):
+            below = item
+        elif isinstance(item, dict):
+            below = list(item.values())
+        else:
+            continue
+        count += 1
+        waiting += [part for part in below if isinstance(part, list | dict)]
+    return count
 
 
 def protocol_violation(what: str) -> ProtocolError:

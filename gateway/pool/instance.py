@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from enum import Enum, auto
@@ -71,7 +72,10 @@ class Instance:
         self._on_change = on_change
         self._loaded: asyncio.Future[Ready | Failed] = asyncio.get_running_loop().create_future()
         self.channel = Channel(
-            on_ready=self._on_loaded, on_broken=self._on_broken, on_exception=self._on_exception
+            on_ready=self._on_loaded,
+            on_broken=self._on_broken,
+            on_exception=self._on_exception,
+            cpu_ns=self._cpu_ns,
         )
         self._subrequests = WireSubrequests(self.channel, fetcher)
         self.meter = Meter(
@@ -86,6 +90,13 @@ class Instance:
             f"<Instance {self.version.key.name}@{self.version.id[:8]} pid={self.sandbox.pid}"
             f" {self.state.name.lower()} in_flight={self.in_flight}>"
         )
+
+    def _cpu_ns(self) -> int:
+        try:
+            return self.sandbox.cpu_ns(exact=True)
+        except ProcessLookupError:
+            # What it left in the socket is little, and its end has another reason.
+            return sys.maxsize
 
     # Starting
 

@@ -127,9 +127,21 @@ class Lease:
         while (chunk := await exchange.next_chunk()) is not None:
             complete = exchange.is_last_chunk
             invocation.bytes_out += len(chunk)
-            await reply.write(chunk, more=not complete)
+            await self._write(exchange, reply, chunk, more=not complete)
         if not complete:
-            await reply.write(b"", more=False)
+            await self._write(exchange, reply, b"", more=False)
+
+    async def _write(self, exchange: Exchange, reply: Reply, chunk: bytes, *, more: bool) -> None:
+        """Wait for the client to take it, but no longer than the invocation may last."""
+        exchange.writer = task = asyncio.current_task()
+        try:
+            await reply.write(chunk, more=more)
+        except asyncio.CancelledError:
+            if exchange.failure is None or task is None or task.uncancel():
+                raise
+            raise exchange.failure from None
+        finally:
+            exchange.writer = None
 
     # Request body
 

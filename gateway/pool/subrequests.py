@@ -59,7 +59,7 @@ class WireSubrequests:
         self._fetcher = fetcher
         self._calls: dict[int, _Call] = {}
 
-    def on_fetch(self, stream: int, head: FetchHead, exchange: Exchange, *, ended: bool) -> None:
+    def on_fetch(self, stream: int, payload: bytes, exchange: Exchange, *, ended: bool) -> None:
         """Count it, refuse it or perform it."""
         if stream in self._calls:
             raise protocol_violation("a subrequest on a stream that is in use")
@@ -83,6 +83,7 @@ class WireSubrequests:
                 "one instance may be under way at once.",
             )
             return
+        head = protocol.decode_struct(FetchHead, payload)
         call = self._calls[stream] = _Call(exchange)
         # Said now: when the task begins, a short body may have ended already.
         call.has_body = not ended

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator
 
@@ -12,8 +13,8 @@ from gateway.model.http import Request
 from gateway.model.plan import Limits
 from gateway.model.route import Route
 from gateway.model.script import ScriptKey, TenantStatus
-from gateway.pool.channel import Channel
-from gateway.pool.exchange import LOG_BYTES, Exchange
+from gateway.pool.channel import LINE_COST, PACE_UNITS, UNIT_NS, Channel
+from gateway.pool.exchange import LOG_BYTES, MAX_LOG_CONTAINERS, Exchange
 from gateway.pool.subrequests import WireSubrequests
 from sandbox import ProtocolError, protocol
 from sandbox.protocol import (
@@ -84,10 +85,12 @@ class Wire:
         self.loaded: list[Ready | Failed] = []
         self.raised: list[ExceptionRecord] = []
         self.origin = ScriptedOrigin()
+        self.cpu_ns = 0
         self.channel = Channel(
             on_ready=self.loaded.append,
             on_broken=self.broken.set_result,
             on_exception=lambda _, record: self.raised.append(record),
+            cpu_ns=lambda: self.cpu_ns,
         )
         self.channel.subrequests = WireSubrequests(self.channel, self.origin)
 
@@ -222,6 +225,53 @@ async def test_a_log_flood_is_cut_and_said(wire: Wire) -> None:
     await exchange.finished()
     assert exchange.truncated
     assert sum(len(record.message[0]) for record in exchange.logs) <= LOG_BYTES
+
+
+@pytest.mark.parametrize("nanoseconds", [0, 2 * PACE_UNITS * UNIT_NS])
+async def test_frames_that_cost_their_sender_nothing_break_the_channel(
+    wire: Wire, nanoseconds: int
+) -> None:
+    exchange = wire.open()
+    wire.cpu_ns = nanoseconds
+    nothing = protocol.encode_credit(exchange.stream, 0)
+    await wire.say(nothing * PACE_UNITS, response(exchange.stream), body(exchange.stream))
+    if nanoseconds:
+        assert await asyncio.wait_for(exchange.next_chunk(), 5) == b"x"
+        return
+    error = await asyncio.wait_for(wire.broken, 5)
+    assert "faster than code" in str(error)
+
+
+@pytest.mark.parametrize("parts", [100, MAX_LOG_CONTAINERS + 1])
+async def test_a_log_record_of_a_great_many_parts_is_refused(wire: Wire, parts: int) -> None:
+    exchange = wire.open()
+    record = LogRecord("log", 0, [[{"a": []}] * (parts // 2)])
+    await wire.say(protocol.encode_struct(FrameType.LOG, exchange.stream, record))
+    if parts == 100:
+        await wire.say(response(exchange.stream), body(exchange.stream))
+        assert await exchange.next_chunk() == b"x"
+        assert exchange.logs == [record]
+        return
+    error = await asyncio.wait_for(wire.broken, 5)
+    assert "too many parts" in str(error)
+    assert exchange.logs == []
+
+
+async def test_empty_lines_in_the_log_pipe_are_counted(wire: Wire) -> None:
+    exchange = wire.open()
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    try:
+        wire.channel.watch_log(reader)
+        os.write(writer, b"\n" * 60_000)
+        wire.instance.shutdown(socket.SHUT_RDWR)
+        assert await asyncio.wait_for(wire.broken, 5) is None
+        assert exchange.truncated
+        assert len(exchange.logs) <= LOG_BYTES // LINE_COST
+    finally:
+        wire.channel.close()
+        os.close(reader)
+        os.close(writer)
 
 
 async def test_subrequests_are_counted_and_refused_outside_the_instance(wire: Wire) -> None:
