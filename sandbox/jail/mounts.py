@@ -1,8 +1,9 @@
 """Mounts: the file tree an instance sees.
 
 Stops: reading or even naming any file of the host but the runtime's own, writing outside the
-private /tmp and /app, device files, set-user-id files. There is no /proc, no /sys and no /etc. Does
-not stop: reading the shared runtime, filling the private tmpfs (its size is capped).
+private /tmp, changing the bundle in /app, device files, set-user-id files. There is no /proc, no
+/sys and no /etc. Does not stop: reading the shared runtime, filling the private tmpfs (its size is
+capped).
 """
 
 from __future__ import annotations
@@ -151,7 +152,11 @@ class Sizes:
 
 
 def mount_private(owner: int, sizes: Sizes) -> None:
-    """Mount this instance's own empty /tmp and /app, owned by its user id."""
+    """Mount this instance's own empty /tmp and /app, owned by its user id.
+
+    By its path /app is read-only. The working directory is left in the writable mount below that
+    one: who changes it gives up the only way to write there.
+    """
     # Bundles have fewer directories than files, and each takes an inode.
     app_inodes = 2 * sizes.app_files + _SPARE_INODES
     for target, size, inodes in (
@@ -161,6 +166,9 @@ def mount_private(owner: int, sizes: Sizes) -> None:
         # A size of 0 would mean no limit to tmpfs.
         options = f"size={max(size, _PAGE)},nr_inodes={inodes},mode=700,uid={owner},gid={owner}"
         _cover(target, options)
+    os.chdir(APP)
+    syscalls.mount(APP, APP, None, MS_BIND | syscalls.MS_REC)
+    _freeze(APP)
 
 
 def _cover(target: str, options: str) -> None:

@@ -103,7 +103,7 @@ ALLOW: Final = (
           "poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait "
           "epoll_pwait2 eventfd2 pause"),
     Group("the wire, a connected socket",
-          "recvfrom recvmsg getsockname getpeername getsockopt setsockopt shutdown"),
+          "recvfrom recvmsg getsockname getpeername getsockopt shutdown"),
     Group("memory", "munmap mremap madvise brk membarrier"),
     Group("threads of this process",
           "futex set_robust_list get_robust_list rseq set_tid_address gettid getpid getppid "

@@ -34,11 +34,20 @@ EXIT_BROKEN = 70
 """Exit status when the runtime itself failed; sysexits.h calls it EX_SOFTWARE."""
 
 
-def main(wire_fd: int, app_dir: str = "/app", scratch_dir: str = "/tmp") -> NoReturn:  # noqa: S108
-    """Run an instance on a connected socket; never returns."""
+def main(
+    wire_fd: int,
+    app_dir: str = "/app",
+    scratch_dir: str = "/tmp",  # noqa: S108
+    bundle_dir: str = "",
+) -> NoReturn:
+    """Run an instance on a connected socket; never returns.
+
+    The bundle is written to ``bundle_dir`` (empty: ``app_dir``) and read from ``app_dir``: two
+    views of one directory, of which only the first is writable.
+    """
     status = EXIT_BROKEN
     try:
-        _live(wire_fd, app_dir, scratch_dir)
+        _live(wire_fd, app_dir, scratch_dir, bundle_dir or app_dir)
         status = 0
     except BaseException:
         os.write(2, traceback.format_exc().encode("utf-8", "replace"))
@@ -46,7 +55,7 @@ def main(wire_fd: int, app_dir: str = "/app", scratch_dir: str = "/tmp") -> NoRe
         os._exit(status)
 
 
-def _live(wire_fd: int, app_dir: str, scratch_dir: str) -> None:
+def _live(wire_fd: int, app_dir: str, scratch_dir: str, bundle_dir: str) -> None:
     # Until there is something to limit, the signal must not end the process.
     signal.signal(signal.SIGXCPU, signal.SIG_IGN)
     wire = socket.socket(fileno=wire_fd)
@@ -67,8 +76,9 @@ def _live(wire_fd: int, app_dir: str, scratch_dir: str) -> None:
     limit.install()
     console.install(server.recorder)
     env.__dict__.update(init.env)
-    failed = _write(init, content, app_dir)
+    failed = _write(init, content, bundle_dir)
     del content, received
+    # Leaves the writable view of the bundle, before any of the tenant's code runs.
     os.chdir(scratch_dir)
     sys.argv = [init.main]
     loaded = failed or _load(server, limit, tracer, init, app_dir)
@@ -97,11 +107,11 @@ def _receive(channel: Channel) -> tuple[Init, bytes] | None:
     return init, b"".join(chunks)
 
 
-def _write(init: Init, content: bytes, app_dir: str) -> Failed | None:
+def _write(init: Init, content: bytes, bundle_dir: str) -> Failed | None:
     try:
-        loader.write_modules(app_dir, init.modules, content, init.created_ms)
+        loader.write_modules(bundle_dir, init.modules, content, init.created_ms)
     except OSError as error:
-        message = f"the bundle does not fit into {app_dir}: {error.strerror}"
+        message = f"the bundle does not fit into its directory: {error.strerror}"
         return Failed("code", "BundleNotWritten", clean(message, 1024), "", None, None)
     return None
 

@@ -27,15 +27,14 @@ class EntrypointError(Exception):
 
 
 def write_modules(
-    app_dir: str, modules: Iterable[tuple[str, int]], content: bytes, created_ms: int = 0
+    bundle_dir: str, modules: Iterable[tuple[str, int]], content: bytes, created_ms: int = 0
 ) -> None:
     """Write a bundle's modules as files. Raises ProtocolError on a name that would leave it."""
-    root = os.path.realpath(app_dir)
     view, offset = memoryview(content), 0
     # Every instance of a version shows the same times: frameworks make ETags of them.
     times = (created_ms * 1_000_000,) * 2
     for name, size in modules:
-        path = os.path.join(root, *_checked_parts(name))
+        path = os.path.join(bundle_dir, *_checked_parts(name))
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "wb") as file:
             file.write(view[offset : offset + size])

@@ -28,6 +28,10 @@ def _write_runtime() -> None:
     os.close(os.open("/usr/waypost-probe", os.O_CREAT | os.O_WRONLY, 0o600))
 
 
+def _change_bundle() -> None:
+    os.close(os.open("/app/waypost-probe", os.O_CREAT | os.O_WRONLY, 0o600))
+
+
 def _open_network() -> None:
     socket.socket(socket.AF_INET, socket.SOCK_STREAM).close()
 
@@ -49,6 +53,7 @@ _PROBES: Final[tuple[tuple[str, Callable[[], None]], ...]] = (
     ("foreign file", _open_foreign_file),
     ("process list", _list_processes),
     ("write to the runtime", _write_runtime),
+    ("write to the bundle", _change_bundle),
     ("network socket", _open_network),
     ("vsock socket", _open_vsock),
     ("fork", _fork),

@@ -28,7 +28,7 @@ _UMASK: Final = 0o077
 class Entry(Protocol):
     """The runtime's main: says HELLO, receives code, serves."""
 
-    def __call__(self, wire_fd: int, *, app_dir: str, scratch_dir: str) -> object:
+    def __call__(self, wire_fd: int, *, app_dir: str, scratch_dir: str, bundle_dir: str) -> object:
         """Serve on the wire until the end."""
 
 
@@ -67,8 +67,12 @@ def _reset_signals() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
-def _settle(birth: Birth) -> None:
+def _keep_files_private() -> None:
     os.umask(_UMASK)
+
+
+def _settle(birth: Birth) -> None:
+    _keep_files_private()
     os.chdir(birth.app_dir)
 
 
@@ -76,6 +80,8 @@ def _limits(recipe: Recipe, order: SpawnOrder) -> rlimits.Limits:
     return rlimits.Limits(
         address_space_bytes=recipe.address_space_bytes + order.memory_bytes,
         file_bytes=max(order.scratch_bytes, order.bundle_bytes),
+        count_threads=recipe.change_uid
+        or (not recipe.insecure and namespaces.counts_threads_apart()),
     )
 
 
@@ -87,6 +93,10 @@ def _own_process_group() -> None:
 def _drop_privileges(recipe: Recipe, birth: Birth) -> None:
     if recipe.change_uid:
         credentials.become(birth.uid)
+    else:
+        # All instances have one user id. The new namespace comes with every capability.
+        namespaces.leave_shared_users()
+        credentials.drop_bounding_set()
     credentials.drop_capabilities()
 
 
@@ -113,7 +123,7 @@ def _jail_steps(recipe: Recipe, birth: Birth) -> list[Step]:
         ("rlimits", lambda: rlimits.apply(_limits(recipe, order))),
         ("credentials", lambda: _drop_privileges(recipe, birth)),
         ("no new privileges", _finish_credentials),
-        ("working directory", lambda: _settle(birth)),
+        ("umask", _keep_files_private),
     ]
     if recipe.landlock_abi:
         writable = (mounts.APP, mounts.SCRATCH)
@@ -183,7 +193,13 @@ def become_instance(recipe: Recipe, birth: Birth) -> NoReturn:
             _say_hello()
             os._exit(0)
         _forget_supervisor(recipe)
-        recipe.entry(fds.WIRE, app_dir=birth.app_dir, scratch_dir=birth.scratch_dir)
+        # The bundle is written by way of the working directory, see mounts.mount_private().
+        recipe.entry(
+            fds.WIRE,
+            app_dir=birth.app_dir,
+            scratch_dir=birth.scratch_dir,
+            bundle_dir=os.curdir,
+        )
         os._exit(0)
     finally:
         # Whatever was raised, the child must never unwind into the zygote's loop.
