@@ -30,14 +30,14 @@ class Response(Body):
     def __init__(
         self,
         body: Any = None,
-        status: int | None = None,
+        status: int = 200,
         status_text: str = "",
         headers: Any = None,
         web_socket: None = None,
     ) -> None:
         if web_socket is not None:
             raise NotImplementedError("WebSockets are not available here")
-        self.status = 200 if status is None else check_status(status)
+        self.status = check_status(status)
         self.status_text = status_text
         if headers is None and isinstance(body, str):
             self._source, self._pairs = body.encode(), _TEXT
