@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from sandbox.runtime import absent, javascript, workers
+from sandbox.runtime import absent, clients, javascript, workers
 
 _SUBMODULES = ("asgi", "wsgi", "workflows", "body", "entry", "fetching", "forms", "request")
 
@@ -13,6 +13,7 @@ _SUBMODULES = ("asgi", "wsgi", "workflows", "body", "entry", "fetching", "forms"
 def register() -> None:
     """Make them importable, and explain what is not there. Calling it again changes nothing."""
     absent.install()
+    clients.install()
     sys.modules["workers"] = workers
     for name in (*_SUBMODULES, "response"):
         module = importlib.import_module(f"{workers.__name__}.{name}")

@@ -171,5 +171,8 @@ def run_sync(awaitable: Awaitable[Any]) -> Any:
     if server.loop.is_running():
         if inspect.iscoroutine(awaitable):
             awaitable.close()
-        raise RuntimeError("run_sync() cannot wait on the event loop's own thread: use await")
+        raise RuntimeError(
+            "run_sync() cannot wait on the event loop's own thread: use await; of a synchronous "
+            "HTTP client, use httpx.AsyncClient, fetch() or await asyncio.to_thread(...)"
+        )
     return server.run_until(_as_coroutine(awaitable))

@@ -213,8 +213,8 @@ def semaphore():
     multiprocessing.Lock()
 
 def sockets():
-    import urllib.request
-    urllib.request.urlopen("http://example.com/")
+    import socket
+    socket.create_connection(("example.com", 80))
 
 def compiled():
     import native

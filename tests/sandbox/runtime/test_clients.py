@@ -1,0 +1,143 @@
+"""HTTP clients of the standard library and of others, whose requests go out as subrequests."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from sandbox.protocol import FetchedHead, FetchError, FetchHead
+from tests.sandbox.runtime.peer import Answer, Instance
+
+HOST = "https://api.example.com"
+
+
+def echo(head: FetchHead, body: bytes) -> Answer:
+    if head.url.endswith("/gone"):
+        return FetchedHead(
+            404, "Not Found", [(b"content-type", b"text/plain")], head.url, False
+        ), b""
+    if head.url.endswith("/moved"):
+        return FetchedHead(302, "Found", [(b"location", b"/there")], head.url, False), b""
+    text = f"{head.method} {head.url} {body.decode()}".encode()
+    return FetchedHead(200, "OK", [(b"x-a", b"1")], head.url, False), text
+
+
+def results(instance: Instance, source: str, path: str = "/") -> object:
+    instance.load(source)
+    instance.fetch = echo
+    reply = instance.get(path)
+    assert reply.status == 200, reply.exceptions
+    return json.loads(reply.body)
+
+
+def test_urllib_sends_subrequests(instance: Instance) -> None:
+    source = f"""
+import urllib.error, urllib.request
+from workers import Response
+def on_fetch(request):
+    with urllib.request.urlopen("{HOST}/a?b=1") as answer:
+        first = [answer.status, answer.headers["x-a"], answer.read().decode()]
+    upload = urllib.request.Request("{HOST}:8443/b", data=b"data", headers={{"X-B": "2"}})
+    second = urllib.request.urlopen(upload).read().decode()
+    try:
+        urllib.request.urlopen("{HOST}/gone")
+    except urllib.error.HTTPError as error:
+        return Response.json([first, second, error.code])
+"""
+    assert results(instance, source) == [
+        [200, "1", f"GET {HOST}:443/a?b=1 "],
+        f"POST {HOST}:8443/b data",
+        404,
+    ]
+    head = instance.fetches[1][0]
+    assert (b"x-b", b"2") in head.headers
+    assert head.redirect == "manual"
+    assert not {b"host", b"connection", b"content-length"} & {name for name, _ in head.headers}
+
+
+def test_a_chunked_body_arrives_whole(instance: Instance) -> None:
+    source = """
+import http.client
+from workers import Response
+def on_fetch(request):
+    connection = http.client.HTTPConnection("api.example.com")
+    connection.request("PUT", "/c", body=iter([b"one", b"two"]), encode_chunked=True,
+                       headers={"Transfer-Encoding": "chunked"})
+    return Response.json(connection.getresponse().read().decode())
+"""
+    assert results(instance, source) == "PUT http://api.example.com:80/c onetwo"
+
+
+def test_httpx_sends_subrequests_and_follows_redirects(instance: Instance) -> None:
+    source = f"""
+import httpx
+from workers import Response
+def on_fetch(request):
+    with httpx.Client(follow_redirects=True) as client:
+        answer = client.get("{HOST}/moved")
+        posted = client.post("{HOST}/b", content=b"data").text
+    return Response.json([str(answer.url), answer.text, posted])
+"""
+    assert results(instance, source) == [
+        f"{HOST}/there",
+        f"GET {HOST}:443/there ",
+        f"POST {HOST}:443/b data",
+    ]
+
+
+def test_httpx_works_on_the_event_loop_and_at_once(instance: Instance) -> None:
+    source = f"""
+import asyncio, httpx
+from workers import Response
+async def on_fetch(request):
+    async with httpx.AsyncClient() as client:
+        answers = await asyncio.gather(*(client.get(f"{HOST}/{{n}}") for n in range(3)))
+    return Response.json([answer.text for answer in answers])
+"""
+    assert results(instance, source) == [f"GET {HOST}:443/{n} " for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [("urllib.request.urlopen", "OSError"), ("httpx.get", "httpx.ConnectError")],
+)
+def test_refusals_are_the_errors_that_the_client_raises(
+    instance: Instance, call: str, error: str
+) -> None:
+    source = f"""
+import httpx, urllib.request
+from workers import Response
+def on_fetch(request):
+    try:
+        {call}("{HOST}/")
+    except {error} as error:
+        return Response(str(error))
+"""
+    instance.load(source)
+    instance.fetch = lambda head, body: FetchError("refused", "a private address")
+    assert b"a private address" in instance.get().body
+
+
+@pytest.mark.parametrize("call", ["httpx.get", "urllib.request.urlopen"])
+def test_a_synchronous_client_on_the_event_loop_is_told_what_to_do(
+    instance: Instance, call: str
+) -> None:
+    source = f"""
+import httpx, urllib.request
+async def on_fetch(request):
+    {call}("{HOST}/")
+"""
+    instance.load(source)
+    assert "asyncio.to_thread" in instance.get().exceptions[0].message
+
+
+def test_threads_of_asynchronous_code_may_use_synchronous_clients(instance: Instance) -> None:
+    source = f"""
+import asyncio, urllib.request
+from workers import Response
+async def on_fetch(request):
+    answer = await asyncio.to_thread(urllib.request.urlopen, "{HOST}/")
+    return Response.json(answer.read().decode())
+"""
+    assert results(instance, source) == f"GET {HOST}:443/ "
