@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 from starlette.responses import Response
 from starlette.routing import Route
@@ -10,11 +12,14 @@ from gateway.api.body import read_json
 from gateway.api.content import multipart_response
 from gateway.api.endpoint import Call, endpoint
 from gateway.api.faces import envelope
-from gateway.api.paths import WORKER, on_script
+from gateway.api.paths import ACCOUNT, WORKER, on_script
 from gateway.api.present import deployment_json, version_json
+from gateway.api.secrets import SecretText, check_secret_type
 from gateway.api.services import Services
 from gateway.catalog.errors import BadDeployment
-from gateway.catalog.metadata import MAX_ANNOTATION, MESSAGE
+from gateway.catalog.metadata import LABEL, MAX_ANNOTATION, MESSAGE
+
+LATEST: Final = f"{ACCOUNT}/workers/workers/{{name}}/versions/latest"
 
 
 class Share(msgspec.Struct):
@@ -32,6 +37,13 @@ class NewDeployment(msgspec.Struct):
     annotations: dict[str, str] = {}
 
 
+class NewSecrets(msgspec.Struct):
+    """Body of a PATCH: secrets by name, None for one that is to go."""
+
+    env: dict[str, SecretText | None]
+    annotations: dict[str, str] = {}
+
+
 def routes(services: Services) -> list[Route]:
     """The paths of this file; versions are added in the file of uploads."""
     return [
@@ -41,6 +53,7 @@ def routes(services: Services) -> list[Route]:
         *on_script(services, "/deployments", "POST", _deploy),
         *on_script(services, "/deployments/{deployment}", "GET", _get_deployment),
         endpoint(services, f"{WORKER}/content/v2", "GET", _content),
+        endpoint(services, LATEST, "PATCH", _patch_latest),
     ]
 
 
@@ -73,6 +86,22 @@ async def _content(call: Call) -> Response:
     if version_id:
         return multipart_response(await call.services.versions.get(key, version_id, scope=scope))
     return multipart_response(await call.services.scripts.version(key, scope=scope))
+
+
+async def _patch_latest(call: Call) -> Response:
+    """Secrets of a version that is stored and does not serve yet."""
+    body = await read_json(call.request, NewSecrets)
+    for secret in body.env.values():
+        if secret is not None:
+            check_secret_type(secret.type)
+    added = await call.services.versions.add_secrets(
+        call.script_key,
+        {name: secret.text if secret else None for name, secret in body.env.items()},
+        message=body.annotations.get(MESSAGE, "")[:MAX_ANNOTATION],
+        label=body.annotations.get(LABEL, "")[:MAX_ANNOTATION],
+        scope=call.account_scope,
+    )
+    return envelope(version_json(call.services.config, added.version))
 
 
 async def _list_deployments(call: Call) -> Response:

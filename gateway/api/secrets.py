@@ -61,7 +61,7 @@ async def _get(call: Call) -> Response:
 
 async def _put(call: Call) -> Response:
     body = await read_json(call.request, NewSecret)
-    _check_type(body.type)
+    check_secret_type(body.type)
     await call.services.deploys.put_secret(
         call.script_key, body.name, body.text, scope=call.account_scope
     )
@@ -73,7 +73,7 @@ async def _patch(call: Call) -> Response:
     body = await read_json(call.request, ManySecrets)
     for secret in body.secrets.values():
         if secret is not None:
-            _check_type(secret.type)
+            check_secret_type(secret.type)
     await call.services.deploys.put_secrets(
         call.script_key,
         {name: secret.text if secret else None for name, secret in body.secrets.items()},
@@ -83,7 +83,8 @@ async def _patch(call: Call) -> Response:
     return envelope(await _secrets(call))
 
 
-def _check_type(kind: str) -> None:
+def check_secret_type(kind: str) -> None:
+    """Raise BindingUnavailable unless secrets of this type exist here."""
     if kind != SECRET:
         raise BindingUnavailable(
             f"secret type {kind[:60]!r} is not available on this platform",

@@ -18,6 +18,7 @@ from gateway.catalog.errors import (
     BindingUnavailable,
     BindingUnnamed,
     InheritMissing,
+    SecretMissing,
     TooManyBindings,
     VariableTooLarge,
 )
@@ -59,6 +60,23 @@ def resolve_bindings(
     bindings = tuple(found[name] for name in sorted(found))
     check_size(bindings)
     return bindings
+
+
+def with_secrets(
+    bindings: Iterable[Binding], secrets: Mapping[str, str | None], *, missing_ok: bool = False
+) -> tuple[Binding, ...]:
+    """The bindings with secrets set, and removed where None. Raises SecretMissing."""
+    found = {binding.name: binding for binding in bindings}
+    for name, text in secrets.items():
+        if text is not None:
+            found[check_name(name)] = Binding(name, SECRET, text=text)
+        elif name in found and found[name].type == SECRET:
+            del found[name]
+        elif not missing_ok:
+            raise SecretMissing(f"the script has no secret {name[:80]!r}")
+    changed = tuple(found[name] for name in sorted(found))
+    check_size(changed)
+    return changed
 
 
 def check_name(name: object) -> str:

@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import msgspec
 
-from gateway.catalog.bindings import SECRET, check_name, check_size, resolve_bindings
-from gateway.catalog.errors import SecretMissing
+from gateway.catalog.bindings import resolve_bindings, with_secrets
 from gateway.catalog.metadata import Settings, check_tags
 from gateway.catalog.serving import Current, Deployed, Serving, missing
 from gateway.catalog.uploads import Upload, build_version, changed, with_code
 from gateway.config import Config
-from gateway.model.script import Binding, Module, Script, ScriptKey, Version
+from gateway.model.script import Module, Script, ScriptKey, Version
 from gateway.store.base import CatalogStore
 
 
@@ -104,15 +103,8 @@ class Deploys:
         """Set many secrets at once, remove those that are None: all or none."""
 
         def change(current: Current) -> Version:
-            found = {binding.name: binding for binding in current.version.bindings}
-            for name, text in secrets.items():
-                if text is not None:
-                    found[check_name(name)] = Binding(name, SECRET, text=text)
-                elif name in found and found[name].type == SECRET:
-                    del found[name]
-                elif not missing_ok:
-                    raise SecretMissing(f"script {key.name!r} has no secret {name[:80]!r}")
-            bindings = tuple(found[name] for name in sorted(found))
+            old = current.version.bindings
+            bindings = with_secrets(old, secrets, missing_ok=missing_ok)
             return msgspec.structs.replace(current.version, bindings=bindings)
 
         return await self._change(key, change, "secret", scope)
@@ -132,5 +124,4 @@ class Deploys:
             version = changed(change(current), triggered_by)
             kept = current.script.tags if tags is None else check_tags(tags)
             version = msgspec.structs.replace(version, tags=kept)
-            check_size(version.bindings)
             return await self._serving.put(version, owner.plan)

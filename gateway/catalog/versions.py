@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
+from gateway.catalog.bindings import with_secrets
 from gateway.catalog.errors import DeploymentMissing, VersionMissing
 from gateway.catalog.serving import Deployed, Serving, ServingStore, missing
-from gateway.catalog.uploads import Upload, build_version
+from gateway.catalog.uploads import Upload, build_version, changed
 from gateway.config import Config
 from gateway.model.script import Deployment, ScriptKey, Version
 
@@ -42,6 +46,29 @@ class Versions:
             version = build_version(upload, key, owner.slug, previous, self._config.upload)
             added = await self._serving.add(version, owner.plan)
         return Added(added, tuple(upload.metadata.notes))
+
+    async def add_secrets(
+        self,
+        key: ScriptKey,
+        secrets: Mapping[str, str | None],
+        *,
+        message: str = "",
+        label: str = "",
+        scope: str | None,
+    ) -> Added:
+        """Store the newest version again with secrets set, and removed where None."""
+        async with self._serving.hold(key):
+            current = await self._serving.current(key, scope)
+            owner = await self._serving.owner(key, scope)
+            (newest, *_) = await self._store.list_versions(key)
+            previous = await self._store.get_version(newest.id) or current.version
+            bindings = with_secrets(previous.bindings, secrets)
+            version = msgspec.structs.replace(
+                changed(msgspec.structs.replace(previous, bindings=bindings), "secret"),
+                message=message,
+                label=label,
+            )
+            return Added(await self._serving.add(version, owner.plan))
 
     async def kept(self, key: ScriptKey, *, scope: str | None) -> list[Version]:
         """The versions that are kept, without the content of their modules."""

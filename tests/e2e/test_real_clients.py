@@ -296,6 +296,8 @@ def test_wrangler_versions_and_rollback(node: LiveNode, wrangler: Wrangler) -> N
     newest = listed.rsplit("Version ID:", 1)[1].split()[0]
     wrangler("versions", "deploy", f"{newest}@100%", "-y")
     assert node.request("versioned").json()["word"] == "two"
+    wrangler("versions", "secret", "put", "SECRET", stdin="hush\n")
+    assert node.request("versioned").json()["secret"] is None
     wrangler("rollback", "-y")
     assert node.request("versioned").json()["word"] == "one"
     assert "Rollback" in wrangler("deployments", "list")

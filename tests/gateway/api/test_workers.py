@@ -81,6 +81,7 @@ async def test_both_addresses_are_one_script(operator: httpx.AsyncClient, what: 
         ("PATCH", "workers/scripts/acme/secrets-bulk"),
         ("PUT", "workers/scripts/acme/secrets"),
         ("PUT", "workers/scripts/acme/tags"),
+        ("PATCH", "workers/workers/acme/versions/latest"),
         ("DELETE", "workers/scripts/acme"),
         ("DELETE", "workers/services/acme"),
         ("POST", "workers/scripts/acme/deployments"),
@@ -95,6 +96,7 @@ async def test_another_tenants_worker_is_a_missing_one(
         "secrets-bulk": {"secrets": {"S": {"text": "x"}}},
         "tags": ["x"],
         "deployments": {"versions": [{"version_id": "1", "percentage": 100}]},
+        "latest": {"env": {"S": {"text": "x"}}},
         "script-settings": {"tags": ["x"]},
         "settings": {"tags": ["x"]},
     }
@@ -207,6 +209,41 @@ async def test_version_of_another_script_cannot_be_deployed(operator: httpx.Asyn
     assert (await operator.get(f"{worker()}/versions/{version}")).status_code == 404
     assert (await operator.get(f"{worker()}/content/v2?version={version}")).status_code == 404
     assert await served(operator) == b"x = 1"
+
+
+async def test_secrets_of_a_version_that_waits(
+    control: Control, operator: httpx.AsyncClient
+) -> None:
+    await put(operator, bindings=[SECRET])
+    await add(operator)
+    path = account("workers/workers/acme/versions/latest")
+    body = {
+        "env": {"N": {"type": "secret_text", "text": "new"}, "S": None},
+        "annotations": {"workers/message": "m"},
+    }
+    kind = {"content-type": "application/merge-patch+json"}
+    version = (await operator.patch(path, json=body, headers=kind)).json()["result"]
+    assert version["number"] == 3
+    assert version["annotations"] == {
+        "workers/triggered_by": "secret",
+        "workers/message": "m",
+    }
+    secrets = (await operator.get(f"{worker()}/secrets")).json()["result"]
+    assert [item["name"] for item in secrets] == ["S"]
+    assert await served(operator) == b"x = 1"
+    await deploy(operator, version["id"])
+    assert await served(operator) == b"x = 2"
+    launched = control.launcher.launched[-1][0]
+    assert {item.name: item.value for item in launched.bindings} == {"N": "new"}
+    wrong: list[tuple[dict[str, Any], int]] = [
+        ({"S": None}, 404),
+        ({"a b": {"text": "x"}}, 400),
+        ({"N": {"text": "x", "type": "secret_key"}}, 400),
+    ]
+    for bad, status in wrong:
+        assert (await operator.patch(path, json={"env": bad})).status_code == status
+    missing = account("workers/workers/none/versions/latest")
+    assert code(await operator.patch(missing, json=body)) == (404, 10007)
 
 
 async def test_a_version_needs_its_worker_first(operator: httpx.AsyncClient) -> None:
