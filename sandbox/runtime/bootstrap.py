@@ -32,6 +32,10 @@ from sandbox.runtime.trace import CpuLimitExceeded, Tracer, clean
 
 EXIT_BROKEN = 70
 """Exit status when the runtime itself failed; sysexits.h calls it EX_SOFTWARE."""
+_HOW_TO_BRING = (
+    ". The bundle may bring it (pip install --target python_modules ...), "
+    "or the operator list it in runtime.packages"
+)
 
 
 def main(
@@ -144,6 +148,9 @@ def _failed(error: BaseException, limit: CpuLimit, tracer: Tracer) -> Failed:
     elif isinstance(error, loader.EntrypointError):
         reason = "entrypoint"
     record = tracer.record(error)
+    message = record.message
+    if isinstance(error, ModuleNotFoundError):
+        message += _HOW_TO_BRING
     file, line = tracer.location(error)
     file = None if file is None else clean(file, 1024)
-    return Failed(reason, record.name, record.message, record.stack, file, line)
+    return Failed(reason, record.name, message, record.stack, file, line)

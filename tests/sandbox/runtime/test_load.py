@@ -192,3 +192,10 @@ def test_the_wire_closing_ends_the_instance(instance: Instance) -> None:
     instance.load("async def on_fetch(request): ...")
     instance.wire.close()
     assert instance.wait() == 0
+
+
+def test_a_missing_package_comes_with_the_ways_to_bring_it(instance: Instance) -> None:
+    failed = instance.load("import nowhere_to_be_found\n")
+    assert isinstance(failed, Failed)
+    assert failed.message.startswith("No module named 'nowhere_to_be_found'. The bundle may bring")
+    assert "runtime.packages" in failed.message
