@@ -8,6 +8,7 @@ AF_VSOCK, which no namespace covers (seccomp does), and attacks on the kernel it
 from __future__ import annotations
 
 import os
+import re
 import socket
 from typing import Final
 
@@ -26,6 +27,7 @@ INNER: Final = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC
 """What each instance leaves behind on top, beside its own pid namespace."""
 MAPPED_ID: Final = 65534
 """The one user and group id of a user namespace: nobody."""
+_COUNTED_APART: Final = (5, 14)
 
 
 def enter_user_namespace() -> None:
@@ -51,6 +53,20 @@ def enter_outer() -> None:
 def enter_inner() -> None:
     """Leave the mount and IPC namespaces shared with the other instances."""
     syscalls.unshare(INNER)
+
+
+def counts_threads_apart() -> bool:
+    """Whether the kernel counts processes for each user namespace apart (Linux 5.14)."""
+    numbers = re.findall(r"\d+", os.uname().release)
+    return (int(numbers[0]), int(numbers[1])) >= _COUNTED_APART
+
+
+def leave_shared_users() -> None:
+    """Enter a user namespace of its own, in which RLIMIT_NPROC counts this instance alone.
+
+    Nothing is mapped: outside the process stays who it was, inside it is nobody.
+    """
+    syscalls.unshare(syscalls.CLONE_NEWUSER)
 
 
 class PidNamespaces:

@@ -1,8 +1,8 @@
 """Resource limits: how much one process may take.
 
-Stops: unbounded address space, files, descriptors, core dumps, locked memory, message queues, and a
-process that burns CPU for a day unseen. Does not stop: page cache and tmpfs pages, which count
-against the size of the mounts; CPU per request, which the gateway meters from outside.
+Stops: unbounded address space, files, descriptors, threads, core dumps, locked memory, message
+queues, and a process that burns CPU for a day unseen. Does not stop: page cache and tmpfs pages,
+which count against the size of the mounts; CPU per request, which the gateway meters from outside.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 DESCRIPTORS: Final = 64
+THREADS: Final = 128
+"""Of one instance; without it thousands fit into its memory, and take the machine's last pid."""
 _STACK_BYTES: Final = 8 << 20
 _LIFETIME_CPU_SECONDS: Final = 24 * 3600
 
@@ -40,6 +42,15 @@ def apply(limits: Limits) -> None:
         (resource.RLIMIT_RTPRIO, 0),
     ):
         _lower(which, value)
+
+
+def bound_threads() -> None:
+    """Lower the number of threads.
+
+    After the user id or user namespace is the instance's own: those around a new namespace are held
+    to the limit of the process that made it.
+    """
+    _lower(resource.RLIMIT_NPROC, THREADS)
 
 
 def _lower(which: int, value: int) -> None:

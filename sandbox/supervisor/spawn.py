@@ -80,8 +80,6 @@ def _limits(recipe: Recipe, order: SpawnOrder) -> rlimits.Limits:
     return rlimits.Limits(
         address_space_bytes=recipe.address_space_bytes + order.memory_bytes,
         file_bytes=max(order.scratch_bytes, order.bundle_bytes),
-        count_threads=recipe.change_uid
-        or (not recipe.insecure and namespaces.counts_threads_apart()),
     )
 
 
@@ -97,6 +95,8 @@ def _drop_privileges(recipe: Recipe, birth: Birth) -> None:
         # All instances have one user id. The new namespace comes with every capability.
         namespaces.leave_shared_users()
         credentials.drop_bounding_set()
+    if recipe.change_uid or namespaces.counts_threads_apart():
+        rlimits.bound_threads()
     credentials.drop_capabilities()
 
 

@@ -1,0 +1,55 @@
+"""Threads: cheap in memory and CPU, so that only a limit of their own bounds them."""
+
+from __future__ import annotations
+
+import pytest
+
+from sandbox import Supervisor
+from sandbox.jail.rlimits import THREADS
+
+from .hostile import Inmate, run
+
+pytestmark = [pytest.mark.anyio, pytest.mark.isolation]
+
+HOLD_THREADS = """
+import ctypes
+def attempt():
+    libc = ctypes.CDLL(None)
+    attributes, thread = ctypes.create_string_buffer(64), ctypes.c_ulong()
+    libc.pthread_attr_init(attributes)
+    libc.pthread_attr_setstacksize(attributes, ctypes.c_size_t(16384))
+    libc.pthread_attr_setguardsize(attributes, ctypes.c_size_t(0))
+    held = 1
+    while held < 2000 and not libc.pthread_create(
+        ctypes.byref(thread), attributes, libc.pause, None
+    ):
+        held += 1
+    return held
+"""
+
+
+async def test_an_instance_cannot_take_the_machines_last_pid(supervisor: Supervisor) -> None:
+    assert await run(supervisor, HOLD_THREADS) <= THREADS
+
+
+async def test_who_holds_every_thread_takes_none_from_another(supervisor: Supervisor) -> None:
+    hog = await Inmate.start(supervisor, HOLD_THREADS)
+    try:
+        held = await hog.attempt()
+        assert held > THREADS - 8
+        assert await run(supervisor, HOLD_THREADS) > THREADS - 8
+    finally:
+        hog.sandbox.close()
+
+
+async def test_as_many_as_frameworks_start_are_within_the_limit(supervisor: Supervisor) -> None:
+    code = """
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier, stack_size
+def attempt():
+    stack_size(256 * 1024)
+    together = Barrier(64, timeout=5)
+    with ThreadPoolExecutor(64) as pool:
+        return len(list(pool.map(lambda _: together.wait(), range(64))))
+"""
+    assert await run(supervisor, code) == 64
