@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
@@ -26,6 +27,8 @@ _BOOTSTRAP: Final = "sandbox.runtime.bootstrap"
 _ORDER_DESCRIPTORS: Final = 2
 _THREAD_END_SECONDS: Final = 2.0
 _THREAD_POLL_SECONDS: Final = 0.001
+_THREAD_STACK_BYTES: Final = 2 << 20
+"""Enough for Python's recursion limit; with 8 MiB each, a small plan would hold seven threads."""
 
 
 def serve(control: socket.socket, packet: bytes, interpreter_path: Sequence[str]) -> None:
@@ -91,6 +94,12 @@ class _Self:
         os.close(self._memory)
 
 
+def _make_threads_small() -> None:
+    """Spare the address space that every thread takes, which counts as memory of the plan."""
+    threading.stack_size(_THREAD_STACK_BYTES)
+    syscalls.share_one_heap()
+
+
 def _load(config: messages.ZygoteConfig, this: _Self, readable: Sequence[str] = ()) -> Recipe:
     """Load and exercise what instances will need, and freeze it."""
     program = b""
@@ -102,6 +111,7 @@ def _load(config: messages.ZygoteConfig, this: _Self, readable: Sequence[str] = 
         nonlocal program
         program = seccomp.assemble(seccomp.compile_policy(platform.machine()))
 
+    _make_threads_small()
     steps: list[outer.Step] = [("preload", preload), ("one thread", this.assert_one_thread)]
     if not config.insecure:
         steps.append(("seccomp policy", compile_filter))

@@ -42,14 +42,18 @@ async def test_who_holds_every_thread_takes_none_from_another(supervisor: Superv
         hog.sandbox.close()
 
 
-async def test_as_many_as_frameworks_start_are_within_the_limit(supervisor: Supervisor) -> None:
+async def test_a_small_plan_holds_the_threads_that_frameworks_start(supervisor: Supervisor) -> None:
+    """anyio and Starlette start 40; each has its stack, and allocates."""
     code = """
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, stack_size
+from threading import Barrier
+together = Barrier(40, timeout=5)
+def work(_):
+    kept = bytes(100_000)
+    together.wait()
+    return len(kept)
 def attempt():
-    stack_size(256 * 1024)
-    together = Barrier(64, timeout=5)
-    with ThreadPoolExecutor(64) as pool:
-        return len(list(pool.map(lambda _: together.wait(), range(64))))
+    with ThreadPoolExecutor(40) as pool:
+        return sum(pool.map(work, range(40)))
 """
-    assert await run(supervisor, code) == 64
+    assert await run(supervisor, code) == 40 * 100_000
