@@ -1,0 +1,26 @@
+"""A window full of two-byte bodies."""
+
+import os
+import struct
+
+from sandbox.runtime.context import current
+
+
+def frame(kind, stream, payload=b"", flags=0):
+    return struct.pack("<IBBHI", len(payload), kind, flags, 0, stream) + payload
+
+
+def stream():
+    return current.get().stream
+
+
+def send(data):
+    os.set_blocking(3, True)
+    while data:
+        data = data[os.write(3, data) :]
+
+
+def attempt():
+    head = b"\x92\xcc\xc8\x90"
+    send(frame(6, stream(), head) + frame(7, stream(), b"xy") * 131_000)
+    return {"success": True, "detail": ""}
