@@ -107,6 +107,10 @@ class Channel(asyncio.Protocol):
         except ProtocolError as error:
             self._break(error)
 
+    def pace_from(self, cpu_ns: int) -> None:
+        """Forget what was saved up: the sender's CPU clock stands at ``cpu_ns``, its work begins."""
+        self._units, self._paced_cpu_ns = 0, cpu_ns
+
     def _check_pace(self) -> None:
         cpu_ns = self._cpu_ns()
         if cpu_ns - self._paced_cpu_ns < self._units * UNIT_NS:

@@ -174,6 +174,8 @@ class Instance:
             partial(self.expire, exchange),
             now_ns=now_ns,
         )
+        if self.in_flight == 1:
+            self.channel.pace_from(self.meter.last_cpu_ns)
         head = protocol.RequestHead(
             request.method,
             request.scheme,

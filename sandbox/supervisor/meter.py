@@ -99,6 +99,11 @@ class Meter:
         """Invocations in the account."""
         return len(self._charges)
 
+    @property
+    def last_cpu_ns(self) -> int:
+        """CPU clock of the process when it was last read."""
+        return self._last_ns
+
     def begin(
         self, budget_ns: int, wall_ns: int, on_expired: Callable[[], None], *, now_ns: int
     ) -> Charge:
