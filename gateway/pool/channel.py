@@ -38,6 +38,8 @@ PACE_UNITS = 4096
 UNIT_NS = 500
 """CPU time that honest code needs for a unit at least. Bytes prepared once and written again and
 again cost their sender next to nothing, and us the same as any other frames."""
+STALE_NS = 5_000_000
+"""How far the clock may be behind on a host that cannot read it exactly: a scheduler tick."""
 
 
 class Subrequests(Protocol):
@@ -108,14 +110,16 @@ class Channel(asyncio.Protocol):
             self._break(error)
 
     def pace_from(self, cpu_ns: int) -> None:
-        """Forget what was saved up: the sender's CPU clock stands at ``cpu_ns``, its work begins."""
+        """Forget what was saved up: work begins, and the sender's clock stands at ``cpu_ns``."""
         self._units, self._paced_cpu_ns = 0, cpu_ns
 
     def _check_pace(self) -> None:
         cpu_ns = self._cpu_ns()
-        if cpu_ns - self._paced_cpu_ns < self._units * UNIT_NS:
+        missing_ns = self._units * UNIT_NS - (cpu_ns - self._paced_cpu_ns)
+        if missing_ns > STALE_NS:
             raise ProtocolError("frames faster than code can make them")
-        self._units, self._paced_cpu_ns = 0, cpu_ns
+        if missing_ns <= 0:
+            self._units, self._paced_cpu_ns = 0, cpu_ns
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The instance closed its end, or died."""
