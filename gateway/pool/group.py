@@ -10,7 +10,7 @@ from gateway.model.plan import Limits
 from gateway.model.script import ScriptKey
 from gateway.pool.instance import Instance, State
 
-BUSY_NS = 2_000_000
+BUSY_NS = 5_000_000
 """An instance that has burnt this much CPU on what it has is not given more while others may be."""
 
 

@@ -234,6 +234,10 @@ class Instance:
         charge = exchange.charge
         if self.meter.tripped is None or charge is None:
             return None
+        if self.in_flight > 1:
+            # What several burnt is split evenly: the one that burnt it is told by its exception,
+            # and the process takes no more requests.
+            return None
         if self.meter.used_ns(charge) >= charge.budget_ns:
             return cpu_exceeded(exchange.route.limits.cpu_ms)
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable
 
@@ -59,6 +60,8 @@ class Pool:
         self._starts: set[asyncio.Task[None]] = set()
         self._live: set[Instance] = set()
         self._starting = 0
+        self._cores = len(os.sched_getaffinity(0))
+        """More instances of one version are not started at once: they would only wait in turn."""
         self.closed = False
 
     # The decision
@@ -122,7 +125,8 @@ class Pool:
 
     def _grow(self, group: Group, route: Route) -> None:
         waiting = sum(not w.done() for w in group.waiters)
-        if group.starting < waiting and group.may_grow(route.limits) and not self.closed:
+        wanted = group.starting < min(waiting, self._cores) and group.may_grow(route.limits)
+        if wanted and not self.closed:
             if len(self._live) + self._starting >= self._max_instances and not self._evict():
                 return
             group.starting += 1
@@ -146,6 +150,8 @@ class Pool:
             group.failures = 0
             group.last_error = None
             self._admit(group, outcome)
+            if group.waiters:
+                self._grow(group, route)
         else:
             self._start_failed(group, outcome)
 

@@ -15,7 +15,7 @@ from sandbox.protocol import Ready
 
 logger = logging.getLogger(__name__)
 
-SHARED_REQUESTS = 32
+SHARED_REQUESTS = 64
 """Requests that one instance of asynchronous code serves at once."""
 FILE_SLACK = 4096
 """A file takes whole pages: this is the most that it takes beyond its length."""

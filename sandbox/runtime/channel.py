@@ -10,6 +10,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -26,6 +27,8 @@ from sandbox.protocol import (
 )
 
 _RECEIVE_BYTES = 256 * 1024
+_HOLD_SECONDS = 0.0002
+"""An answer that is ready waits this long at most for others of the same batch."""
 _CREDIT_STEP = WINDOW // 4
 
 
@@ -42,6 +45,8 @@ class Channel:
         self._decoder = Decoder(FROM_GATEWAY)
         self._pending: deque[Frame] = deque()
         self._lock = threading.Lock()
+        self._held = b""
+        self._holding_since = 0.0
         self._on_lost = on_lost
 
     @property
@@ -53,9 +58,19 @@ class Channel:
         """Write whole frames; waits for the gateway when the socket is full."""
         try:
             with self._lock:
+                if self._held:
+                    data, self._held = self._held + data, b""
                 self.wire.sendall(data)
         except (BrokenPipeError, ConnectionResetError):
             self._on_lost()
+
+    def send_last(self, data: bytes) -> None:
+        """Write the end of an invocation, together with others that end in the same moment."""
+        if self._holding_since and time.monotonic() - self._holding_since < _HOLD_SECONDS:
+            with self._lock:
+                self._held += data
+        else:
+            self.send(data)
 
     def poll(self) -> None:
         """Dispatch every frame that has arrived, without waiting."""
@@ -69,7 +84,16 @@ class Channel:
             self._on_lost()
             return
         self._pending.extend(self._decoder.feed(data))
-        self.dispatch_pending()
+        if len(self._pending) == 1:
+            self.dispatch_pending()
+            return
+        self._holding_since = time.monotonic()
+        try:
+            self.dispatch_pending()
+        finally:
+            self._holding_since = 0.0
+            if self._held:
+                self.send(b"")
 
     def dispatch_pending(self) -> None:
         """Dispatch frames read while something else was waited for."""

@@ -85,7 +85,7 @@ class Invocation:
         """Send DONE, with the response that was kept back."""
         self.finished = True
         outbox, self.outbox = self.outbox, b""
-        self.server.channel.send(outbox + encode(FrameType.DONE, self.stream))
+        self.server.channel.send_last(outbox + encode(FrameType.DONE, self.stream))
 
     def cancel(self, error: BaseException) -> None:
         """Note that nobody waits for the response any more."""
