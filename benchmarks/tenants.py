@@ -92,11 +92,16 @@ async def _client(port: int, name: str, deadline: float, counts: Counter[str]) -
         status = head[9:12].decode()
         length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n", 1)[0])
         body = await reader.readexactly(length)
-        counts[f"{who} {status}"] += 1
+        counts[f"{who} {status} {_header(head, b'waypost-code')}".rstrip()] += 1
         if who == "honest" and status == "200" and body != expected:
             counts["WRONG BODY"] += 1
     writer.close()
     await writer.wait_closed()
+
+
+def _header(head: bytes, name: bytes) -> str:
+    """The value of a header of ``head``; empty when it is not there."""
+    return head.lower().partition(b"\r\n" + name + b": ")[2].split(b"\r\n", 1)[0].decode()
 
 
 def _held(ours: Node) -> tuple[int, int]:
