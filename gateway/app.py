@@ -37,6 +37,8 @@ from gateway.pool.lease import Leases
 from gateway.pool.pool import Pool
 from gateway.pool.starter import Launcher, Starter
 from gateway.routing.resolver import Resolver
+from gateway.store.sealing import VARIABLE as KEYS_VARIABLE
+from gateway.store.sealing import GivenKeys, KeyFile, KeySource
 from gateway.store.sqlite import SqliteStore
 from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import configure_logging
@@ -129,7 +131,7 @@ class Node:
             await self.supervisor.start()
             stack.push_async_callback(self.supervisor.close)
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            store = SqliteStore(self.data_dir / "waypost.db")
+            store = SqliteStore(self.data_dir / "waypost.db", self._keys(environment))
             await store.open()
             stack.push_async_callback(store.close)
             token = await ensure_operator_token(store, environment.get("WAYPOST_OPERATOR_TOKEN"))
@@ -235,6 +237,10 @@ class Node:
             await task
 
         stack.push_async_callback(stop)
+
+    def _keys(self, environment: dict[str, str]) -> KeySource:
+        given = environment.get(KEYS_VARIABLE, "").strip()
+        return GivenKeys(given) if given else KeyFile(self.data_dir / self.config.secrets.key_file)
 
     def _readiness(self) -> tuple[bool, dict[str, object]]:
         alive = self.supervisor.alive

@@ -139,6 +139,8 @@ def _names(config: Config) -> _Problem | None:
         return ("default_namespace",), "a namespace is lower-case letters, digits, - and _"
     if not config.data_dir.strip():
         return ("data_dir",), "must not be empty"
+    if not config.secrets.key_file.strip() or "\x00" in config.secrets.key_file:
+        return ("secrets", "key_file"), "must name a file, such as secrets.key"
     log = config.access_log.path
     if log.startswith("/") or ".." in log.split("/") or "\x00" in log:
         return ("access_log", "path"), "must lie below the data directory, or be - for stdout"

@@ -100,6 +100,14 @@ class Upload(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Number of files in a bundle."""
 
 
+class Secrets(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How tenants' secrets are kept at rest."""
+
+    key_file: str = "secrets.key"
+    """The key's file, below the data directory unless absolute; made on the first start. The
+    variable ``WAYPOST_SECRETS_KEY`` wins over it."""
+
+
 class AccessLog(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One JSON line per request."""
 
@@ -156,6 +164,7 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     sandbox: SandboxConfig = SandboxConfig()
     egress: Egress = Egress()
     upload: Upload = Upload()
+    secrets: Secrets = Secrets()
     access_log: AccessLog = AccessLog()
     insecure_no_sandbox: bool = False
     """Development only; set by ``--insecure-no-sandbox``."""

@@ -26,7 +26,13 @@ logger = logging.getLogger(__name__)
 DEFAULT_FILE: Final = "routing.yaml"
 PREFIX: Final = "WAYPOST_"
 OTHER_VARIABLES: Final = frozenset(
-    {"WAYPOST_OPERATOR_TOKEN", "WAYPOST_API", "WAYPOST_TOKEN", "WAYPOST_API_TOKEN"}
+    {
+        "WAYPOST_OPERATOR_TOKEN",
+        "WAYPOST_SECRETS_KEY",
+        "WAYPOST_API",
+        "WAYPOST_TOKEN",
+        "WAYPOST_API_TOKEN",
+    }
 )
 """Variables of the same prefix that are no settings."""
 

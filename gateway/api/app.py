@@ -13,6 +13,7 @@ from gateway.api import (
     hostnames,
     identity,
     inventory,
+    keys,
     namespaces,
     script_settings,
     script_versions,
@@ -33,7 +34,7 @@ def create_api(services: Services) -> Starlette:
     """Put the use-cases on HTTP."""
     resources = (
         health, identity, namespaces, scripts, uploads, script_settings, script_versions,
-        secrets, workers, absent, tenants, hostnames, inventory, tails,
+        secrets, workers, absent, tenants, hostnames, inventory, keys, tails,
     )  # fmt: skip
     return Starlette(
         routes=[route for resource in resources for route in resource.routes(services)],

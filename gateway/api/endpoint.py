@@ -29,6 +29,7 @@ from gateway.catalog.errors import ScriptMissing
 from gateway.errors import ControlError, Refusal
 from gateway.model.naming import MAX_SLUG, is_label
 from gateway.model.script import ScriptKey, TenantStatus
+from sandbox import SandboxError
 
 logger = logging.getLogger(__name__)
 
@@ -113,6 +114,9 @@ async def answer(request: Request, work: Callable[[], Awaitable[Response]]) -> R
         return failure(
             path, PlatformTrouble(f"the platform failed: {error.detail}", fix="try again later")
         )
+    except SandboxError as error:
+        logger.exception("sandbox failed a control request", extra={"path": path})
+        return failure(path, PlatformTrouble(f"the sandbox failed: {error}", fix="try again later"))
     except ClientDisconnect:
         return Response(status_code=400)
     except Exception:

@@ -21,7 +21,7 @@ from gateway.catalog import (
 )
 from gateway.config import Config
 from gateway.observer import Changes
-from gateway.store.base import Store
+from gateway.store.base import SecretStore, Store
 
 
 class TailSubscription(Protocol):
@@ -52,6 +52,7 @@ class Services:
     """Everything that an endpoint may call."""
 
     config: Config
+    secret_keys: SecretStore
     tokens: Tokens
     tenants: Tenants
     namespaces: Namespaces
@@ -91,6 +92,7 @@ class Services:
 
         return cls(
             config=config,
+            secret_keys=store,
             tokens=Tokens(store),
             tenants=tenants,
             namespaces=Namespaces(config, store),

@@ -12,6 +12,7 @@ from gateway.cli import (
     deploy,
     doctor,
     init,
+    keys,
     login,
     routes,
     scripts,
@@ -55,6 +56,7 @@ app.add_typer(scripts.app, name="scripts", rich_help_panel="Build")
 app.add_typer(tenants.app, name="tenants", rich_help_panel="Operate")
 app.add_typer(routes.app, name="routes", rich_help_panel="Operate")
 app.add_typer(tokens.app, name="tokens", rich_help_panel="Operate")
+app.add_typer(keys.app, name="keys", rich_help_panel="Operate")
 app.command("plans", epilog=examples("waypost plans"), rich_help_panel="Operate")(scripts.plans)
 serve.register(app)
 demo.register(app)

@@ -106,6 +106,25 @@ class VersionStore(Protocol):
         """Deployments of versions that are kept, newest first."""
 
 
+class KeyUse(msgspec.Struct, frozen=True):
+    """A key that secrets are sealed with."""
+
+    id: str
+    versions: int
+    """Versions whose secrets are sealed with it."""
+    current: bool
+
+
+class SecretStore(Protocol):
+    """The keys that secrets are sealed with; the secrets themselves come with their version."""
+
+    async def list_keys(self) -> list[KeyUse]:
+        """The keys that are in use, the current one first."""
+
+    async def rotate_keys(self) -> int:
+        """Seal all secrets again under the newest key; returns how many versions."""
+
+
 class StoredToken(msgspec.Struct, frozen=True):
     """A bearer token as stored: never its secret."""
 
@@ -147,7 +166,14 @@ class AccountStore(Protocol):
 
 
 class Store(
-    KeyValueStore, HostnameStore, NamespaceStore, CatalogStore, VersionStore, AccountStore, Protocol
+    KeyValueStore,
+    HostnameStore,
+    NamespaceStore,
+    CatalogStore,
+    VersionStore,
+    SecretStore,
+    AccountStore,
+    Protocol,
 ):
     """All aggregates of one node, and its life."""
 

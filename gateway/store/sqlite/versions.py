@@ -11,8 +11,10 @@ import aiosqlite
 import msgspec
 
 from gateway.model.script import Deployment, Module, Script, ScriptKey, Version
+from gateway.store.sealing import Keyring, Sealed
 from gateway.store.sqlite.catalog import COLUMNS, script_row
 from gateway.store.sqlite.connections import Connections, Row
+from gateway.store.sqlite.secrets import seal, with_secrets, without_secrets
 
 KEEP_VERSIONS: Final = 20
 """Versions kept of one script, the serving one among them: redeploying cannot fill the disk."""
@@ -26,6 +28,7 @@ class SqliteVersions:
     """A script's versions, and which of them served when."""
 
     _db: Connections
+    _ring: Keyring
 
     async def put_version(self, version: Version) -> Script:
         """Store a version and make it the serving one; the oldest beyond twenty go."""
@@ -39,7 +42,7 @@ class SqliteVersions:
             message=version.message,
         )
         async with self._db.transaction() as connection:
-            await _insert(connection, version, contents)
+            await self._insert(connection, version, contents)
             await connection.execute(_UPSERT_SCRIPT, _script_row(version))
             await _record(connection, deployment)
             await _prune(connection, version.key)
@@ -52,18 +55,18 @@ class SqliteVersions:
         """Store a version that does not serve; returns it with its number."""
         contents = await asyncio.to_thread(_pack, version.modules)
         async with self._db.transaction() as connection:
-            number = await _insert(connection, version, contents)
+            number = await self._insert(connection, version, contents)
             await _prune(connection, version.key)
         return msgspec.structs.replace(version, number=number)
 
     async def get_version(self, version_id: str) -> Version | None:
         """A version with its code and bindings."""
         documents = await self._db.read(
-            "SELECT document, number FROM versions WHERE id = ?", (version_id,)
+            "SELECT document, number, key_id, sealed FROM versions WHERE id = ?", (version_id,)
         )
         if not documents:
             return None
-        version = _decode(documents[0])
+        version = self._open(documents[0])
         rows = await self._db.read(
             "SELECT content FROM modules WHERE version_id = ? ORDER BY position", (version_id,)
         )
@@ -75,11 +78,11 @@ class SqliteVersions:
     async def list_versions(self, key: ScriptKey) -> list[Version]:
         """Versions of a script that are kept, newest first, without the content of modules."""
         rows = await self._db.read(
-            "SELECT document, number FROM versions WHERE namespace = ? AND name = ?"
-            " ORDER BY number DESC",
+            "SELECT document, number, key_id, sealed FROM versions"
+            " WHERE namespace = ? AND name = ? ORDER BY number DESC",
             key,
         )
-        return [_decode(row) for row in rows]
+        return [self._open(row) for row in rows]
 
     async def serve_version(self, deployment: Deployment) -> Script | None:
         """Make a stored version serve, the script's tags staying; None when there is none."""
@@ -125,6 +128,27 @@ class SqliteVersions:
             for deployment_id, version_id, created_ms, triggered_by, message in rows
         ]
 
+    async def _insert(
+        self, connection: aiosqlite.Connection, version: Version, contents: list[bytes]
+    ) -> int:
+        """Store a version under the script's next number, its secrets sealed."""
+        sealed = seal(self._ring, version)
+        rows = await connection.execute_fetchall(
+            "INSERT INTO versions (id, namespace, name, created_ms, document, number, key_id,"
+            " sealed) SELECT ?1, ?2, ?3, ?4, ?5, COALESCE(MAX(number), 0) + 1, ?6, ?7"
+            " FROM versions WHERE namespace = ?2 AND name = ?3 RETURNING number",
+            (version.id, *version.key, version.created_ms, _document(version), *sealed),
+        )
+        await connection.executemany(
+            "INSERT INTO modules (version_id, position, content) VALUES (?, ?, ?)",
+            [(version.id, position, content) for position, content in enumerate(contents)],
+        )
+        return int(next(row[0] for row in rows))
+
+    def _open(self, row: Row) -> Version:
+        """The version of a row, with its secrets."""
+        return with_secrets(self._ring, _decode(row[:2]), Sealed(*row[2:]))
+
 
 _UPSERT_SCRIPT: Final = (
     f"INSERT INTO scripts ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
@@ -133,21 +157,6 @@ _UPSERT_SCRIPT: Final = (
     " etag = excluded.etag, tags = excluded.tags, handlers = excluded.handlers,"
     " limits = excluded.limits"
 )
-
-
-async def _insert(connection: aiosqlite.Connection, version: Version, contents: list[bytes]) -> int:
-    """Store a version under the script's next number."""
-    rows = await connection.execute_fetchall(
-        "INSERT INTO versions (id, namespace, name, created_ms, document, number)"
-        " SELECT ?1, ?2, ?3, ?4, ?5, COALESCE(MAX(number), 0) + 1 FROM versions"
-        " WHERE namespace = ?2 AND name = ?3 RETURNING number",
-        (version.id, *version.key, version.created_ms, _document(version)),
-    )
-    await connection.executemany(
-        "INSERT INTO modules (version_id, position, content) VALUES (?, ?, ?)",
-        [(version.id, position, content) for position, content in enumerate(contents)],
-    )
-    return int(next(row[0] for row in rows))
 
 
 async def _record(connection: aiosqlite.Connection, deployment: Deployment) -> None:
@@ -201,7 +210,7 @@ def _decode(row: Row) -> Version:
 
 def _document(version: Version) -> bytes:
     empty = tuple(msgspec.structs.replace(module, content=b"") for module in version.modules)
-    return _json(msgspec.structs.replace(version, modules=empty))
+    return _json(without_secrets(msgspec.structs.replace(version, modules=empty)))
 
 
 def _pack(modules: tuple[Module, ...]) -> list[bytes]:

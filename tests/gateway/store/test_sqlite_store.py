@@ -38,7 +38,8 @@ async def test_files_are_private(tmp_path: Path) -> None:
     files = {entry.name: stat.S_IMODE(entry.stat().st_mode) for entry in path.parent.iterdir()}
     await store.close()
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    assert files == {"waypost.db": 0o600, "waypost.db-wal": 0o600, "waypost.db-shm": 0o600}
+    names = ("secrets.key", "waypost.db", "waypost.db-wal", "waypost.db-shm")
+    assert files == dict.fromkeys(names, 0o600)
 
 
 async def test_reopening_keeps_everything(tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+"""A planted secret, looked for in everything that a node writes and says."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+
+from tests.support.node import SCRIPTS, live_node
+from tests.support.served import serve
+
+PLANTED = "planted-77aa-canary-of-a-secret"
+SOURCE = """
+from workers import Response
+async def on_fetch(request, env, ctx):
+    return Response(str(len(env.API_KEY)))
+"""
+
+
+def test_a_secret_is_in_no_file_and_no_answer(tmp_path: Path) -> None:
+    with live_node(tmp_path / "data") as node:
+        node.deploy(
+            "acme", SOURCE, bindings=[{"name": "API_KEY", "type": "plain_text", "text": ""}]
+        )
+        body = {"name": "API_KEY", "text": PLANTED, "type": "secret_text"}
+        said = [node.api.put(f"{SCRIPTS}/acme/secrets", json=body)]
+        assert said[0].status_code == 200
+        assert node.request("acme").text == str(len(PLANTED))
+        assert node.api.post("/v1/keys/rotate").json()["sealed"] == 1
+        assert node.request("acme").text == str(len(PLANTED))
+        paths = ("", "/content", "/settings", "/bindings", "/secrets", "/versions", "/deployments")
+        said += [node.api.get(f"{SCRIPTS}/acme{path}") for path in paths]
+        said += [node.api.get(path) for path in ("/v1/keys", "/v1/scripts", "/metrics")]
+        assert [answer.status_code for answer in said] == [200] * len(said)
+        assert [answer.url for answer in said if PLANTED in answer.text] == []
+        files = [path for path in (tmp_path / "data").iterdir() if path.is_file()]
+        assert {"waypost.db", "waypost.db-wal", "secrets.key"} <= {path.name for path in files}
+        assert [path for path in files if PLANTED.encode() in path.read_bytes()] == []
+
+
+def test_a_node_without_its_key_says_so_and_does_not_start(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as served:
+        served.deploy("acme", SOURCE)
+        headers = {"Authorization": f"Bearer {served.token}"}
+        body = {"name": "API_KEY", "text": PLANTED}
+        url = f"{served.facts['api']}{SCRIPTS}/acme/secrets"
+        httpx.put(url, json=body, headers=headers).raise_for_status()
+    (tmp_path / "data" / "secrets.key").unlink()
+    command = [sys.executable, "-m", "gateway", "serve", "--json", "--data-dir", "data"]
+    refused = subprocess.run(
+        [*command, "--port", "0", "--api-port", "0"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert refused.returncode == 1
+    assert "key file" in json.loads(refused.stderr.splitlines()[-1])["error"]["message"]
