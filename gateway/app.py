@@ -23,8 +23,10 @@ from gateway.accounts.tokens import ensure_operator_token
 from gateway.admission.gate import Gate
 from gateway.api.app import create_api
 from gateway.api.services import Services
+from gateway.bindings.hops import Hops
 from gateway.bindings.outbound import Outbound
-from gateway.config import Config, Http, Listen
+from gateway.bindings.own import OwnHostnames
+from gateway.config import Config, Listen
 from gateway.dispatch import Dispatcher
 from gateway.edge.asgi import Edge
 from gateway.edge.connection import HttpConnection
@@ -159,7 +161,8 @@ class Node:
         observers = self._observers(stack)
         watchdog = Watchdog()
         stack.callback(watchdog.close)
-        outbound = Outbound(config.egress)
+        hops = await Hops.of(store)
+        outbound = Outbound(config.egress, hops=hops)
         stack.push_async_callback(outbound.close)
         starter = Starter(
             self.supervisor,
@@ -195,7 +198,15 @@ class Node:
             render_metrics=self.metrics.render,
             readiness=self._readiness,
         )
-        return Edge(dispatcher, config), services
+        edge = Edge(dispatcher, config, hops)
+        if config.egress.own_hostnames:
+            outbound.own = OwnHostnames(
+                edge,
+                resolver.answers_inside,
+                port=config.listen.port,
+                seconds=config.egress.timeout_seconds,
+            )
+        return edge, services
 
     def _observers(self, stack: contextlib.AsyncExitStack) -> Observers:
         observers: list[Observer] = [self.metrics, self.tail]

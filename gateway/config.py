@@ -87,6 +87,8 @@ class Egress(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Also private, loopback and link-local addresses. Only for development."""
     allow: tuple[str, ...] = ()
     """Networks (CIDR) reachable although private."""
+    own_hostnames: bool = True
+    """Subrequests to workers below the base domain, and on the functions domain, stay inside."""
     timeout_seconds: float = 30.0
     """Longest wait for a byte of an answer."""
 

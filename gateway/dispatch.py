@@ -7,8 +7,14 @@ import logging
 import time
 from typing import Protocol
 
-from gateway.errors import ClientDisconnected, PlatformFailed, Refusal, StaleRoute
-from gateway.model.http import Reply, Request
+from gateway.errors import (
+    ClientDisconnected,
+    LoopDetected,
+    PlatformFailed,
+    Refusal,
+    StaleRoute,
+)
+from gateway.model.http import MAX_HOPS, Reply, Request
 from gateway.model.invocation import Invocation
 from gateway.model.route import Route
 from gateway.model.script import ScriptKey
@@ -119,6 +125,8 @@ class Dispatcher:
     async def _run(self, invocation: Invocation, request: Request, reply: Reply) -> None:
         route = self._resolver.cached(request) or await self._resolver.resolve(request)
         invocation.route = route
+        if request.hops >= MAX_HOPS:
+            raise LoopDetected(f"The request went through {MAX_HOPS} workers already.")
         async with self._gate.admit(request, route):
             try:
                 async with self._leases.lease(invocation, route) as lease:

@@ -9,6 +9,7 @@ WaypostError
 │   ├── NotConfigured         404, nobody answers to this hostname
 │   ├── ScriptNotFound        404, the route names a script that is not there
 │   ├── Suspended             403, the operator's kill switch
+│   ├── LoopDetected          508, workers that fetch each other without end
 │   ├── LoadShed              503 + Retry-After, too much is waiting
 │   ├── LimitExceeded         503 / 504, one of the plan's limits
 │   ├── TenantFailed          500 / 502, the tenant's code raised, crashed or answered nonsense
@@ -157,6 +158,16 @@ class Suspended(Refusal):
     outcome = Outcome.KILL_SWITCH
     fault = "platform"
     title = "Suspended"
+
+
+class LoopDetected(Refusal):
+    """The request has gone through too many workers already."""
+
+    status = 508
+    code = "1019"
+    outcome = Outcome.EXCEPTION
+    fault = "tenant"
+    title = "Workers fetch each other in a loop"
 
 
 class LoadShed(Refusal):

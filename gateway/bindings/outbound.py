@@ -17,6 +17,9 @@ from gateway.bindings.addresses import AddressPolicy
 from gateway.bindings.decoding import Decoder, decoder_for
 from gateway.bindings.egress import CONNECT_SECONDS, GuardedBackend, Resolver, SystemResolver
 from gateway.bindings.errors import OutboundError, outbound_error
+from gateway.bindings.hops import HEADER as HOPS
+from gateway.bindings.hops import Hops
+from gateway.bindings.own import OwnHostnames
 from gateway.bindings.requests import (
     HOP_BY_HOP,
     MAX_HEADER_BYTES,
@@ -83,7 +86,10 @@ _TRANSPORT_ERRORS: Final = (
 class Outbound:
     """What a subrequest goes through on its way out."""
 
-    def __init__(self, config: Egress, *, resolver: Resolver | None = None) -> None:
+    def __init__(self, config: Egress, *, hops: Hops, resolver: Resolver | None = None) -> None:
+        self._hops = hops
+        self.own: OwnHostnames | None = None
+        """Where subrequests to the platform's own hostnames go; None: out, like the others."""
         self._resolver = resolver or SystemResolver()
         policy = AddressPolicy(allow_private=config.allow_private, allow=config.allow)
         self._pool = httpcore.AsyncConnectionPool(
@@ -104,17 +110,22 @@ class Outbound:
         idle = sum(connection.is_idle() for connection in connections)
         return f"<Outbound, {len(connections) - idle} active, {idle} idle>"
 
-    async def fetch(self, head: FetchHead, body: AsyncIterator[bytes] | None) -> OutboundResponse:
-        """Send a subrequest, following redirects as it says. Raises OutboundError."""
+    async def fetch(
+        self, head: FetchHead, body: AsyncIterator[bytes] | None, *, hops: int = 1
+    ) -> OutboundResponse:
+        """Send a subrequest, following redirects as it says. Raises OutboundError.
+
+        ``hops`` workers asked each other before it, the one that sends it included.
+        """
         if head.redirect not in ("follow", "manual", "error"):
             raise OutboundError("bad_request", "redirect must be follow, manual or error")
         outgoing = Outgoing(head, body)
-        for hops in range(MAX_REDIRECTS + 1):
-            response = await self._send(outgoing)
+        for redirects in range(MAX_REDIRECTS + 1):
+            response = await self._send(outgoing, hops)
             try:
                 location = _location(response)
                 if location is None or head.redirect == "manual":
-                    return _answer(outgoing, response, redirected=hops > 0)
+                    return _answer(outgoing, response, redirected=redirects > 0)
                 if head.redirect == "error":
                     raise OutboundError("redirect", f"{outgoing.url.host} answered with a redirect")
             except BaseException:
@@ -126,10 +137,12 @@ class Outbound:
 
     async def close(self) -> None:
         """Close every connection; answers still being read break off."""
+        if self.own is not None:
+            await self.own.close()
         await self._pool.aclose()
         self._resolver.close()
 
-    async def _send(self, outgoing: Outgoing) -> httpcore.Response:
+    async def _send(self, outgoing: Outgoing, hops: int) -> httpcore.Response:
         url = outgoing.url
         request = httpcore.Request(
             method=outgoing.method,
@@ -141,6 +154,9 @@ class Outbound:
             extensions={"timeout": self._timeouts},
         )
         try:
+            if self.own is not None and await self.own.serves(url):
+                return await self.own.send(request, hops)
+            request.headers.append((HOPS, self._hops.write(hops)))
             return await self._pool.handle_async_request(request)
         except _TRANSPORT_ERRORS as error:
             raise outbound_error(error, url.host) from None

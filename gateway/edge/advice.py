@@ -22,6 +22,11 @@ _TAIL: Final = "Run “waypost tail” and repeat the request to see the traceba
 
 BY_CODE: Final[dict[str, Advice]] = {
     "1101": Advice("The code of this site threw an exception.", _TELL_OWNER, _TAIL),
+    "1019": Advice(
+        "This site asks itself, directly or through other sites, without end.",
+        _TELL_OWNER,
+        "Look for a fetch() of the worker's own hostname, or of one that leads back to it.",
+    ),
     "1102": Advice(
         "The code of this site used more than its plan allows for one request.",
         _TELL_OWNER,

@@ -6,6 +6,8 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from gateway.bindings.hops import HEADER as HOPS
+from gateway.bindings.hops import SCOPE_KEY, Hops
 from gateway.config import Config
 from gateway.dispatch import Dispatcher
 from gateway.edge.cycle import REFUSAL
@@ -34,8 +36,9 @@ class RayIds:
 class Edge:
     """The ASGI application of the tenants' listener."""
 
-    def __init__(self, dispatcher: Dispatcher, config: Config) -> None:
+    def __init__(self, dispatcher: Dispatcher, config: Config, hops: Hops) -> None:
         self._dispatcher = dispatcher
+        self._read_hops = hops.read
         self._proxies = TrustedProxies(config.routing.trusted_proxies)
         self._tenant_header = config.routing.tenant_header.lower().encode("latin-1")
         self._next_ray = RayIds().next
@@ -68,7 +71,7 @@ class Edge:
         known = self._proxies.resolve(
             peer[0] if peer else "", scope["scheme"], clean_request_headers(raw)
         )
-        length, body, accept, tenant = self._scan(raw, trusted=known.trusted)
+        length, body, accept, tenant, hops = self._scan(raw, trusted=known.trusted)
         if not known.authority:
             raise BadRequest("The request names no host.")
         try:
@@ -88,13 +91,17 @@ class Edge:
             accept=accept,
             tenant_header=tenant,
             content_length=length,
+            hops=scope.get(SCOPE_KEY, hops),
             receive=_body_reader(scope, receive) if body else None,
         )
 
-    def _scan(self, raw: HeaderList, *, trusted: bool) -> tuple[int | None, bool, str, str | None]:
-        """Content length, whether there is a body, Accept, and the tenant header if believed."""
+    def _scan(
+        self, raw: HeaderList, *, trusted: bool
+    ) -> tuple[int | None, bool, str, str | None, int]:
+        """Content length, whether there is a body, Accept, the tenant header if believed, hops."""
         length: int | None = None
         body = False
+        hops = 0
         accept = ""
         tenant: str | None = None
         for name, value in raw:
@@ -105,9 +112,11 @@ class Edge:
                 body = True
             elif name == b"accept":
                 accept = value.decode("latin-1")
+            elif name == HOPS:
+                hops = self._read_hops(value)
             elif trusted and self._tenant_header and name == self._tenant_header:
                 tenant = value.decode("latin-1").strip().lower()
-        return length, body, accept, tenant
+        return length, body, accept, tenant, hops
 
 
 def _body_reader(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 HeaderList = list[tuple[bytes, bytes]]
+MAX_HOPS: Final = 16
+"""Workers that one request may go through, each asked by the one before."""
 
 
 class Request(msgspec.Struct, gc=False):
@@ -33,6 +35,8 @@ class Request(msgspec.Struct, gc=False):
     """Value of the tenant header when a trusted proxy sent one."""
     content_length: int | None = None
     """Bytes announced; None when there is no body or it is chunked."""
+    hops: int = 0
+    """Workers that it went through before: it is a subrequest of the last of them."""
     receive: Callable[[], Awaitable[tuple[bytes, bool]]] | None = None
     """Reads the next body chunk: (bytes, more to come). None when the request has no body.
     Raises ClientDisconnected when the client is gone."""

@@ -33,8 +33,13 @@ class Fetched(Protocol):
 class Fetcher(Protocol):
     """Performs subrequests (gateway.bindings)."""
 
-    async def fetch(self, head: FetchHead, body: AsyncIterator[bytes] | None) -> Fetched:
-        """Send the request. Raises an error with ``code`` and ``message``."""
+    async def fetch(
+        self, head: FetchHead, body: AsyncIterator[bytes] | None, *, hops: int
+    ) -> Fetched:
+        """Send the request, the ``hops``-th in a row of workers that ask each other.
+
+        Raises an error with ``code`` and ``message``.
+        """
 
 
 class _Call:
@@ -139,7 +144,7 @@ class WireSubrequests:
     async def _perform(self, stream: int, head: FetchHead, call: _Call) -> None:
         body = self._tenant_body(stream, call) if call.has_body else None
         try:
-            answer = await self._fetcher.fetch(head, body)
+            answer = await self._fetcher.fetch(head, body, hops=call.exchange.request.hops + 1)
             try:
                 await self._answer(stream, answer, call)
             finally:

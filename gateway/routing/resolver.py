@@ -90,7 +90,7 @@ class Resolver:
 
     async def resolve(self, request: Request) -> Route:
         """The route. Raises NotConfigured or ScriptNotFound."""
-        target = await self._target(self._target_key(request), request)
+        target = await self._target(self._target_key(request), request.host, request.path)
         if target.key is None and request.tenant_header is not None:
             target = self._header_target(request.tenant_header)
         if target.key is None:
@@ -103,6 +103,24 @@ class Resolver:
                 )
             raise NotConfigured(f"No worker answers to {request.host}.")
         return msgspec.structs.replace(route, mount=target.mount) if target.mount else route
+
+    async def answers_to(self, host: str) -> bool:
+        """Whether a normalised hostname leads to a worker, or may by the path asked for."""
+        if host and host == self._routing.functions_domain:
+            return True
+        target = await self._target(host, host, b"")
+        route = None if target.key is None else await self._script(target.key)
+        return route is not None and target.tenant in ("", route.tenant)
+
+    async def answers_inside(self, host: str) -> bool:
+        """The same of the platform's own domains only.
+
+        A record of another hostname says nothing of who owns it: a tenant's requests to it must
+        reach its owner, whom name resolution and TLS know.
+        """
+        routing = self._routing
+        ours = host == routing.functions_domain or label_below(host, routing.base_domain)
+        return bool(ours) and await self.answers_to(host)
 
     # gateway.observer.Changes
 
@@ -143,22 +161,21 @@ class Resolver:
             return host + function_prefix(request.path)
         return host
 
-    async def _target(self, cache_key: str, request: Request) -> _Target:
+    async def _target(self, cache_key: str, host: str, path: bytes) -> _Target:
         target = self._targets.get(cache_key)
         if target is None:
             generation = self._generation
-            target = await self._find_target(request)
+            target = await self._find_target(host, path)
             if generation == self._generation:
                 self._targets[cache_key] = target
         return target
 
-    async def _find_target(self, request: Request) -> _Target:
-        host = request.host
+    async def _find_target(self, host: str, path: bytes) -> _Target:
         value = await self._store.get(f"hostname:{host}")
         if value is not None:
             return self._recorded(host, value)
         if host and host == self._routing.functions_domain:
-            return self._function_target(request.path)
+            return self._function_target(path)
         label = label_below(host, self._routing.base_domain)
         if label is not None and is_script_label(label, self._reserved):
             return _Target(ScriptKey(self._config.default_namespace, label))

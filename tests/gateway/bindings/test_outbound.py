@@ -14,6 +14,7 @@ from typing import Any
 import anyio
 import pytest
 
+from gateway.bindings.hops import Hops
 from gateway.bindings.outbound import MAX_REDIRECTS, Outbound, OutboundError
 from gateway.bindings.requests import MAX_REPLAY
 from gateway.config import Egress
@@ -43,12 +44,15 @@ class ScriptedNames:
         pass
 
 
+HOPS = Hops(b"key")
+
+
 @pytest.fixture
 async def connect(anyio_backend: str) -> AsyncIterator[Connect]:
     made: list[Outbound] = []
 
     def make(config: Egress = LOCAL, **given: Any) -> Outbound:
-        made.append(Outbound(config, **given))
+        made.append(Outbound(config, hops=HOPS, **given))
         return made[-1]
 
     yield make
@@ -96,6 +100,7 @@ async def test_a_plain_answer(connect: Connect, origin: Any) -> None:
         "host": f"127.0.0.1:{origin.port}",
         "x-app": "1",
         "accept-encoding": "gzip, deflate",
+        "waypost-hops": HOPS.write(1).decode(),
     }
 
 
@@ -105,6 +110,7 @@ async def test_what_a_tenant_cannot_say(connect: Connect, origin: Any) -> None:
     assert origin.seen[0][2] == {
         "host": f"127.0.0.1:{origin.port}",
         "accept-encoding": "gzip, deflate",
+        "waypost-hops": HOPS.write(1).decode(),
     }
 
 
@@ -241,6 +247,7 @@ async def test_credentials_do_not_follow_to_another_origin(connect: Connect, ori
         "host": f"other.test:{origin.port}",
         "x-app": "1",
         "accept-encoding": "gzip, deflate",
+        "waypost-hops": HOPS.write(1).decode(),
     }
 
 
