@@ -119,6 +119,8 @@ class Node:
             SupervisorSettings(
                 packages=config.runtime.packages,
                 minimum_level=config.sandbox.minimum_level,
+                cgroups=config.sandbox.cgroups,
+                rotation_seconds=config.sandbox.zygote_rotation_seconds,
                 insecure=config.insecure_no_sandbox,
             )
         )
@@ -255,7 +257,11 @@ class Node:
 
     def _readiness(self) -> tuple[bool, dict[str, object]]:
         alive = self.supervisor.alive
-        return alive, {"sandbox": self.supervisor.level, "zygote": "up" if alive else "down"}
+        return alive, {
+            "sandbox": self.supervisor.level,
+            "cgroups": self.supervisor.cgroups,
+            "zygote": "up" if alive else "down",
+        }
 
 
 def with_ports(config: Config, tenants: socket.socket, api: socket.socket) -> Config:

@@ -18,6 +18,8 @@ Places: TypeAlias = dict[tuple[str, ...], str]
 """Where each value was given: ``("plans", "free", "cpu_ms")`` → ``routing.yaml:12``."""
 
 MINIMUM_LEVELS: Final = ("full", "namespaces")
+CGROUPS: Final = ("auto", "required")
+LEAST_ROTATION_SECONDS: Final = 60
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 _HEADER: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 # Zero turns these off; every other limit must leave room for one.
@@ -132,9 +134,21 @@ def _networks(config: Config) -> _Problem | None:
     return None
 
 
-def _names(config: Config) -> _Problem | None:
-    if config.sandbox.minimum_level not in MINIMUM_LEVELS:
+def _sandbox(config: Config) -> _Problem | None:
+    settings = config.sandbox
+    if settings.minimum_level not in MINIMUM_LEVELS:
         return ("sandbox", "minimum_level"), f"use one of: {', '.join(MINIMUM_LEVELS)}"
+    if settings.cgroups not in CGROUPS:
+        return ("sandbox", "cgroups"), f"use one of: {', '.join(CGROUPS)}"
+    if settings.zygote_rotation_seconds and (
+        settings.zygote_rotation_seconds < LEAST_ROTATION_SECONDS
+    ):
+        least = f"use 0 or at least {LEAST_ROTATION_SECONDS}"
+        return ("sandbox", "zygote_rotation_seconds"), least
+    return None
+
+
+def _names(config: Config) -> _Problem | None:
     if not _NAME.fullmatch(config.default_namespace):
         return ("default_namespace",), "a namespace is lower-case letters, digits, - and _"
     if not config.data_dir.strip():
@@ -153,5 +167,6 @@ _RULES: Final[tuple[Callable[[Config], _Problem | None], ...]] = (
     _numbers,
     _hostnames,
     _networks,
+    _sandbox,
     _names,
 )

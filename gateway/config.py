@@ -78,6 +78,10 @@ class SandboxConfig(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     minimum_level: str = "namespaces"
     """``full`` (namespaces, Landlock, seccomp) or ``namespaces`` (namespaces, seccomp)."""
+    cgroups: str = "auto"
+    """``auto``, or ``required``: also refuse to start where none can be made."""
+    zygote_rotation_seconds: int = 3600
+    """How long instances come from one zygote, whose address layout and hash seed they share."""
 
 
 class Egress(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,17 +20,18 @@ from pathlib import Path
 from typing import Final
 
 from sandbox.jail.syscall_numbers import NUMBERS
+from sandbox.supervisor import cgroups
 
 LEVEL_FULL: Final = "full"
 LEVEL_NAMESPACES: Final = "namespaces"
 LEVEL_NONE: Final = "none"
 
 LANDLOCK: Final = "Landlock"
+CGROUP: Final = "cgroup"
 LANDLOCK_FIX: Final = "run Linux 5.13 or newer with `landlock` in the `lsm=` boot parameter"
 _PROGRAM: Final = Path(__file__).parent / "jail" / "host_probe.py"
 _TIMEOUT_SECONDS: Final = 30
 _SLICE_TOGGLE: Final = (6, 12)
-_CGROUP_ROOT: Final = Path("/sys/fs/cgroup")
 _DOCKER_FIX: Final = (
     "in a container: --security-opt seccomp=docs/examples/seccomp-oci.json --security-opt"
     " apparmor=unconfined, as docs/security.md says (also --cap-add SYS_ADMIN when running as root)"
@@ -185,19 +186,18 @@ def _exact_cpu(nice_error: str) -> Barrier:
 
 
 def _cgroup() -> Barrier:
-    own = next(
-        (line[3:] for line in _read("/proc/self/cgroup").splitlines() if line.startswith("0::")), ""
-    )
-    group = _CGROUP_ROOT / own.lstrip("/")
-    controllers = _read(str(group / "cgroup.controllers")).split()
-    delegated = bool(own) and os.access(group / "cgroup.procs", os.W_OK) and "memory" in controllers
+    try:
+        detail, fix = str(cgroups.find()), ""
+    except cgroups.CgroupsUnavailable as error:
+        detail, fix = error.why, error.fix
     return Barrier(
-        "cgroup v2 delegation",
-        delegated,
+        CGROUP,
+        not fix,
         required=False,
-        detail=f"controllers {' '.join(controllers) or 'none'} in {group}",
-        consequence="memory is limited by address space and sampling, not by the kernel's account",
-        fix="" if delegated else "start it by systemd with `Delegate=yes`",
+        detail=detail,
+        consequence="memory is limited by address space and sampling, not by the kernel's account:"
+        " pages of /tmp and of the kernel count against limits of their own",
+        fix=fix,
     )
 
 

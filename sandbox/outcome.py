@@ -31,16 +31,20 @@ class ExitStatus(msgspec.Struct, frozen=True):
     """How an instance's process ended, as its parent reaped it.
 
     ``code`` is the exit code when it exited by itself, ``signal`` the signal that ended it; one of
-    the two is None. ``cpu_ns`` and ``peak_rss_bytes`` are the kernel's final figures for it.
+    the two is None. ``cpu_ns`` and ``peak_rss_bytes`` are the kernel's final figures for it;
+    ``out_of_memory`` says that the kernel killed it for the memory of its cgroup.
     """
 
     code: int | None = None
     signal: int | None = None
     cpu_ns: int = 0
     peak_rss_bytes: int = 0
+    out_of_memory: bool = False
 
     def describe(self) -> str:
         """Name the end in words a tenant understands, e.g. ``was killed by SIGSEGV``."""
+        if self.out_of_memory:
+            return "ran out of memory"
         if self.signal is not None:
             try:
                 name = signal.Signals(self.signal).name
@@ -58,6 +62,8 @@ def classify_exit(killed_for: Outcome | None, status: ExitStatus | None) -> Outc
     """
     if killed_for is not None:
         return killed_for
+    if status is not None and status.out_of_memory:
+        return Outcome.EXCEEDED_MEMORY
     if status is not None and status.signal == signal.SIGXCPU:
         return Outcome.EXCEEDED_CPU
     return Outcome.EXCEPTION

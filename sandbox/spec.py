@@ -29,5 +29,9 @@ class SupervisorSettings(msgspec.Struct, frozen=True):
     """Lowest acceptable rung of the ladder, see :mod:`sandbox.doctor`."""
     insecure: bool = False
     """Development only: instances run as plain subprocesses, without any barrier."""
+    cgroups: str = "auto"
+    """``auto`` uses them where the node may make them, ``required`` refuses to start otherwise."""
+    rotation_seconds: float = 0.0
+    """After this time instances come from a fresh zygote; 0: never."""
     work_dir: str = ""
     """Where mount points may be made; empty: a fresh temporary directory."""

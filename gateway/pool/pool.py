@@ -227,10 +227,17 @@ class Pool:
                 instance.stop("burnt CPU while idle")
             elif instance.idle_since < horizon:
                 instance.drain()
+        self._replace_outdated()
         for group in list(self._groups.values()):
             if group.is_spent():
                 self._groups.pop(group.version_id, None)
                 self._by_key.get(group.key, set()).discard(group.version_id)
+
+    def _replace_outdated(self) -> None:
+        """Let one instance go whose zygote was replaced; idle ones first."""
+        outdated = [i for i in self._live if i.sandbox.outdated and i.state is State.SERVING]
+        if outdated:
+            min(outdated, key=lambda i: (i.taken, i.idle_since)).drain()
 
     async def run_sweeps(self) -> None:
         """Sweep for ever."""

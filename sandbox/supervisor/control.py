@@ -61,6 +61,7 @@ class ZygoteProcess:
         self._living: dict[int, Sandbox] = {}
         self._outbox: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._connected = True
+        self._retired = False
         self._ready: asyncio.Future[messages.Ready] = self._loop.create_future()
         self._ended = asyncio.Event()
         self._loop.add_reader(control.fileno(), self._on_readable)
@@ -104,14 +105,14 @@ class ZygoteProcess:
     @property
     def alive(self) -> bool:
         """True while it takes orders."""
-        return self._connected
+        return self._connected and not self._retired
 
     def order(self, spec: SandboxSpec, *, probe: bool = False) -> asyncio.Future[Sandbox]:
         """Order an instance; the future is done when it was forked, not yet jailed.
 
         Cancelling the future kills the instance as soon as it appears.
         """
-        if not self._connected:
+        if not self.alive:
             raise SupervisorDown("the zygote is gone")
         wire, wire_inside = socket.socketpair()
         log_fd, log_inside = os.pipe2(os.O_CLOEXEC)
@@ -130,6 +131,22 @@ class ZygoteProcess:
         )
         self._post(messages.encode(order), (wire_inside.detach(), log_inside))
         return pending.sandbox
+
+    @property
+    def ended(self) -> bool:
+        """True when the process is gone, and every instance with it."""
+        return self._ended.is_set()
+
+    def retire(self) -> None:
+        """Take no more orders; end when the last instance has."""
+        self._retired = True
+        for sandbox in self._living.values():
+            sandbox.outdated = True
+        self._end_if_spent()
+
+    def _end_if_spent(self) -> None:
+        if self._retired and not self._living and not self._pending:
+            self._disconnect()
 
     async def close(self) -> None:
         """End the zygote and every instance; return when all are dead."""
@@ -205,6 +222,7 @@ class ZygoteProcess:
             case messages.Refused():
                 if pending := self._pending.pop(report.order, None):
                     pending.fail(SpawnError(report.why))
+                    self._end_if_spent()
             case messages.Ready():
                 if not self._ready.done():
                     self._ready.set_result(report)
@@ -224,6 +242,7 @@ class ZygoteProcess:
             os.close(pidfd)
             pending.fail(SpawnError(f"the new instance cannot be identified: {error}"))
             return
+        sandbox.outdated = self._retired
         self._living[report.pid] = sandbox
         if pending.sandbox.done():
             sandbox.close()
@@ -243,6 +262,7 @@ class ZygoteProcess:
                 peak_rss_bytes=report.peak_rss_bytes,
             )
         )
+        self._end_if_spent()
 
     def _disconnect(self) -> None:
         """Close the control socket, which ends the zygote, and give up what was ordered."""

@@ -9,9 +9,12 @@ import socket
 from contextlib import suppress
 from typing import Final
 
+import msgspec
+
 from sandbox.errors import SpawnError
 from sandbox.outcome import ExitStatus
 from sandbox.spec import SandboxSpec
+from sandbox.supervisor.cgroups import Group
 from sandbox.supervisor.cpuclock import NICE, CpuClock
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
@@ -41,6 +44,10 @@ class Sandbox:
         """Resolved when the process has been reaped."""
         self.base_rss_bytes = 0
         """Resident memory when the jail had just been closed: the shared runtime's part."""
+        self.group: Group | None = None
+        """Its cgroup, where the node makes any."""
+        self.outdated = False
+        """Its zygote has been replaced: better to start another in its place."""
         self._pidfd = pidfd
         self._clock = CpuClock(self.pid)
         self._closed = False
@@ -66,6 +73,12 @@ class Sandbox:
         with suppress(OSError):
             os.setpriority(os.PRIO_PGRP, self.pid, NICE)
         self.base_rss_bytes = self.rss_bytes()
+
+    def enclose(self, group: Group) -> None:
+        """Take over the cgroup that it is in; it is removed when the process has been reaped."""
+        self.group = group
+        if self.exited.done():
+            self.group.remove()
 
     def interrupt(self) -> None:
         """Send SIGXCPU, on which the runtime raises in the tenant's frame."""
@@ -93,6 +106,11 @@ class Sandbox:
 
     def reaped(self, status: ExitStatus) -> None:
         """Take note of the end."""
+        if self.group is not None:
+            if self.group.ran_out_of_memory():
+                status = msgspec.structs.replace(status, out_of_memory=True)
+            self.group.remove()
+            self.group = None
         if not self.exited.done():
             self.exited.set_result(status)
 

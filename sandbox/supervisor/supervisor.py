@@ -10,11 +10,12 @@ from collections import deque
 from typing import Final
 
 from sandbox import doctor
-from sandbox.errors import HostUnfit, JailError, SpawnError, SupervisorDown
+from sandbox.errors import HostUnfit, JailError, SandboxError, SpawnError, SupervisorDown
+from sandbox.jail import rlimits
 from sandbox.outcome import ExitStatus
 from sandbox.protocol import HEADER, HEADER_SIZE, VERSION, Failed, FrameType, Hello, decode_struct
 from sandbox.spec import SandboxSpec, SupervisorSettings
-from sandbox.supervisor import runtime_files, verify
+from sandbox.supervisor import cgroups, runtime_files, verify
 from sandbox.supervisor.control import ZygoteProcess
 from sandbox.supervisor.instance import Sandbox
 from sandbox.supervisor.messages import Ready, ZygoteConfig
@@ -40,7 +41,13 @@ class Supervisor:
         """Which rung of the ladder the instances stand on, see :mod:`sandbox.doctor`."""
         self.missing_packages: tuple[str, ...] = ()
         """Listed packages that are not installed."""
+        self.cgroups = "off"
+        """Which cgroups hold the instances, in words; ``off`` without any."""
+        self._cgroups: cgroups.Cgroups | None = None
         self._zygote: ZygoteProcess | None = None
+        self._retired: list[ZygoteProcess] = []
+        """Those that take no orders any more and have instances left."""
+        self._rotation: asyncio.Task[None] | None = None
         self._launching = asyncio.Lock()
         self._launches: deque[float] = deque(maxlen=_RESTARTS)
         self._closed = False
@@ -55,7 +62,15 @@ class Supervisor:
 
         Raises HostUnfit below the configured minimum level, SupervisorDown when no zygote starts.
         """
-        await self._ready_zygote()
+        if not self.insecure:
+            await asyncio.to_thread(self._open_cgroups)
+        try:
+            await self._ready_zygote()
+        except BaseException:
+            await self.close()
+            raise
+        if self.settings.rotation_seconds:
+            self._rotation = asyncio.create_task(self._rotate_for_ever())
 
     async def spawn(self, spec: SandboxSpec) -> Sandbox:
         """Start an instance; return when it is jailed, said HELLO and was verified from outside.
@@ -69,6 +84,7 @@ class Supervisor:
             if not self.insecure:
                 verify.verify(sandbox.pid, own_uid=not _needs_user_namespace())
             sandbox.settle()
+            await self._enclose(sandbox)
         except ProcessLookupError:
             sandbox.close()
             raise SpawnError("the instance ended while it was verified") from None
@@ -77,12 +93,75 @@ class Supervisor:
             raise
         return sandbox
 
+    async def rotate(self) -> None:
+        """Start instances from a fresh zygote, with an address layout and hash seed of its own.
+
+        The present one stays until the last of its instances has ended. Raises as ``start`` does;
+        nothing changes then.
+        """
+        async with self._launching:
+            fresh = await self._launch()
+            if self._closed:
+                await fresh.close()
+                raise SupervisorDown("the supervisor is closed")
+            old, self._zygote = self._zygote, fresh
+            self._retired = [zygote for zygote in self._retired if not zygote.ended]
+            if old is not None:
+                self._retired.append(old)
+                old.retire()
+
+    async def _rotate_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.rotation_seconds)
+            try:
+                await self.rotate()
+            except SandboxError:
+                logger.exception("the zygote could not be rotated; the present one stays")
+
     async def close(self) -> None:
         """End every instance and the zygote."""
         self._closed = True
+        if self._rotation is not None:
+            self._rotation.cancel()
+            await asyncio.wait([self._rotation])
         zygote, self._zygote = self._zygote, None
-        if zygote is not None:
-            await zygote.close()
+        for each in [*self._retired, *([zygote] if zygote is not None else [])]:
+            await each.close()
+        self._retired.clear()
+        if self._cgroups is not None:
+            self._cgroups.close()
+            self._cgroups = None
+
+    def _open_cgroups(self) -> None:
+        """Before any child is started: under v2 the node itself has to move."""
+        try:
+            self._cgroups = cgroups.Cgroups(cgroups.find())
+        except cgroups.CgroupsUnavailable as error:
+            if self.settings.cgroups == "required":
+                raise HostUnfit(doctor.CGROUP, error.why, error.fix) from error
+            logger.info("no cgroups", extra={"why": error.why})
+        else:
+            self.cgroups = self._cgroups.place.version
+
+    async def _enclose(self, sandbox: Sandbox) -> None:
+        """Have the kernel keep account of an instance before it is sent any code."""
+        if self._cgroups is None:
+            return
+        memory_bytes = sandbox.base_rss_bytes + sandbox.spec.memory_bytes
+        # In a thread: moving a process waits, now and then 20 ms, for others that fork or exit.
+        adding = asyncio.get_running_loop().run_in_executor(
+            None, self._cgroups.add, sandbox.pid, memory_bytes, rlimits.THREADS
+        )
+        try:
+            group = await asyncio.shield(adding)
+        except asyncio.CancelledError:
+            adding.add_done_callback(_discard_group)
+            raise
+        except ProcessLookupError:
+            raise
+        except OSError as error:
+            raise SpawnError(f"cgroup: {error}") from error
+        sandbox.enclose(group)
 
     async def _ready_zygote(self) -> ZygoteProcess:
         if self._zygote is not None and self._zygote.alive:
@@ -92,6 +171,10 @@ class Supervisor:
                 return self._zygote
             if self._closed:
                 raise SupervisorDown("the supervisor is closed")
+            if self._zygote is not None:
+                logger.error("zygote died; starting another")
+                await self._zygote.close()
+                self._zygote = None
             zygote = await self._launch()
             if self._closed:
                 await zygote.close()
@@ -101,10 +184,6 @@ class Supervisor:
 
     async def _launch(self) -> ZygoteProcess:
         self._limit_rate()
-        if self._zygote is not None:
-            logger.error("zygote died; starting another")
-            await self._zygote.close()
-            self._zygote = None
         config = await asyncio.to_thread(self._configure)
         try:
             zygote, ready = await ZygoteProcess.launch(config)
@@ -191,6 +270,11 @@ class Supervisor:
                 sandbox.close()
             raise
         return sandbox
+
+
+def _discard_group(adding: asyncio.Future[cgroups.Group]) -> None:
+    if not adding.cancelled() and adding.exception() is None:
+        adding.result().remove()
 
 
 def _needs_user_namespace() -> bool:

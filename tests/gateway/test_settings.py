@@ -74,7 +74,7 @@ routing:
             "3: unknown key 'cpu_mz' in plans.free; did you mean 'cpu_ms'?",
         ),
         ("\nlissen: {}\n", "2: unknown key 'lissen'; did you mean 'listen'?"),
-        ("sandbox: {zzz: 1}", "1: unknown key 'zzz' in sandbox; known: minimum_level"),
+        ("sandbox: {zzz: 1}", "1: unknown key 'zzz' in sandbox; known: minimum_level, cgroups"),
         ("listen:\n  port: '80'\n", "2: listen.port: expected whole number, got '80'"),
         ("listen:\n  port: yes\n", "2: listen.port: expected whole number, got True"),
         ("listen:\n  port: [1]\n", "2: listen.port: expected one whole number"),

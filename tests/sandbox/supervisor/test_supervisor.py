@@ -244,3 +244,59 @@ asyncio.run(main())
         readable, _, _ = select.select([pidfd], [], [], 10)
         assert readable, "a process outlived the gateway"
         os.close(pidfd)
+
+
+async def test_a_fresh_zygote_takes_over_and_running_instances_are_unharmed(
+    supervisor: Supervisor,
+) -> None:
+    old = await supervisor.spawn(SandboxSpec())
+    before = descendants(os.getpid())
+    await supervisor.rotate()
+    assert old.outdated
+    fresh = await supervisor.spawn(SandboxSpec())
+    assert not fresh.outdated
+    assert not old.exited.done()
+    old.close()
+    assert (await old.exited).signal == signal.SIGKILL
+    ended = [os.pidfd_open(pid) for pid in before if os.path.exists(f"/proc/{pid}")]
+    for pidfd in ended:
+        readable, _, _ = await asyncio.to_thread(select.select, [pidfd], [], [], 10)
+        assert readable, "the old zygote stays without instances"
+        os.close(pidfd)
+    assert supervisor.alive
+    fresh.close()
+    await fresh.exited
+
+
+async def test_an_unused_zygote_ends_as_soon_as_it_is_replaced(supervisor: Supervisor) -> None:
+    (old,) = children(os.getpid())
+    pidfd = os.pidfd_open(old)
+    await supervisor.rotate()
+    readable, _, _ = await asyncio.to_thread(select.select, [pidfd], [], [], 10)
+    os.close(pidfd)
+    assert readable
+
+
+async def test_a_rotation_that_fails_changes_nothing(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sandbox = await supervisor.spawn(SandboxSpec())
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises((SupervisorDown, HostUnfit)):
+        await supervisor.rotate()
+    assert supervisor.alive
+    assert not sandbox.outdated
+    sandbox.close()
+    (await supervisor.spawn(SandboxSpec())).close()
+
+
+async def test_it_rotates_by_itself() -> None:
+    supervisor = Supervisor(SupervisorSettings(rotation_seconds=0.05))
+    await supervisor.start()
+    first = await supervisor.spawn(SandboxSpec())
+    async with asyncio.timeout(10):
+        while not first.outdated:
+            await asyncio.sleep(0.02)
+    first.close()
+    await supervisor.close()
+    assert descendants(os.getpid()) == []
