@@ -7,22 +7,23 @@ import contextlib
 import gc
 import logging
 import os
-import resource
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import msgspec
 import uvicorn
 import uvloop
+from starlette.requests import Request as ControlRequest
 
 from gateway.accounts.tokens import ensure_operator_token
 from gateway.admission.gate import Gate
 from gateway.api.app import create_api
-from gateway.api.services import Services
+from gateway.api.services import Services, peer_address
 from gateway.bindings.hops import Hops
 from gateway.bindings.outbound import Outbound
 from gateway.bindings.own import OwnHostnames
@@ -31,14 +32,16 @@ from gateway.dispatch import Dispatcher
 from gateway.edge.asgi import Edge
 from gateway.edge.connection import HttpConnection
 from gateway.edge.cycle import with_refusals
+from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.reply import send_error_page
-from gateway.errors import ConfigError
+from gateway.edge.server import Server, within_descriptors
 from gateway.model.script import ScriptKey
 from gateway.observer import Observer, Observers
 from gateway.pool.lease import Leases
 from gateway.pool.pool import Pool
 from gateway.pool.starter import Launcher, Starter
 from gateway.routing.resolver import Resolver
+from gateway.sockets import Sockets, listen_on
 from gateway.store.sealing import VARIABLE as KEYS_VARIABLE
 from gateway.store.sealing import GivenKeys, KeyFile, KeySource
 from gateway.store.sqlite import SqliteStore
@@ -53,6 +56,8 @@ logger = logging.getLogger(__name__)
 IDLE_SECONDS = 300.0
 MAX_INSTANCES = 512
 DRAIN_SECONDS = 30
+RETIRE_SECONDS = 5.0
+"""How long idle connections may be used once more when another node follows this one."""
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -65,24 +70,6 @@ class Started(msgspec.Struct, frozen=True):
     level: str
     insecure: bool
     missing_packages: tuple[str, ...]
-
-
-class _Server(uvicorn.Server):
-    """A uvicorn server that leaves the process's signals to the node and tells when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.up = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen."""
-        await super().startup(sockets)
-        self.up.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Capture none."""
-        yield
 
 
 class _Changes:
@@ -107,6 +94,16 @@ class _Changes:
         self._resolver.everything_changed()
 
 
+class _Addresses:
+    """Where control requests come from, seen through the operator's proxies."""
+
+    def __init__(self, trusted: tuple[str, ...]) -> None:
+        self._proxies = TrustedProxies(trusted)
+
+    def __call__(self, request: ControlRequest) -> str:
+        return self._proxies.resolve(peer_address(request), "", request.headers.raw).client
+
+
 class Node:
     """One gateway process with everything it needs."""
 
@@ -115,6 +112,7 @@ class Node:
         self.data_dir = Path(config.data_dir)
         self.metrics = Metrics(insecure=config.insecure_no_sandbox)
         self.tail = TailHub()
+        self._servers: list[Server] = []
         self.supervisor = Supervisor(
             SupervisorSettings(
                 packages=config.runtime.packages,
@@ -126,9 +124,12 @@ class Node:
         )
 
     @contextlib.asynccontextmanager
-    async def running(self, environment: dict[str, str]) -> AsyncIterator[Started]:
+    async def running(
+        self, environment: dict[str, str], sockets: Sockets | None = None
+    ) -> AsyncIterator[Started]:
         """Build the rooms in order, listen, and take everything down in reverse on the way out.
 
+        Listens on ``sockets``; where there are none, on the addresses of the configuration.
         The zygote starts before any secret is read, so that none can be in its memory.
         """
         async with contextlib.AsyncExitStack() as stack:
@@ -139,7 +140,9 @@ class Node:
             await store.open()
             stack.push_async_callback(store.close)
             token = await ensure_operator_token(store, environment.get("WAYPOST_OPERATOR_TOKEN"))
-            tenants, api = listen_on(self.config.listen), listen_on(self.config.api)
+            if sockets is None:
+                sockets = Sockets(listen_on(self.config.listen), listen_on(self.config.api))
+            tenants, api = sockets.tenants, sockets.api
             self.config = with_ports(self.config, tenants, api)
             edge, services = await self._rooms(stack, store)
             control = with_refusals(create_api(services))
@@ -185,8 +188,8 @@ class Node:
         )
         stack.push_async_callback(pool.close)
         resolver = Resolver(store, config)
-        leases = Leases(pool)
-        for work in (pool.run_sweeps(), leases.run_watches()):
+        leases = Leases(pool, observers, idle_seconds=config.websocket.idle_seconds)
+        for work in (pool.run_sweeps(), leases.run_watches(), leases.run_sockets()):
             stack.callback(asyncio.create_task(work).cancel)
         dispatcher = Dispatcher(
             resolver, Gate(queue_seconds=config.queue_seconds), leases, send_error_page, observers
@@ -200,6 +203,7 @@ class Node:
             render_metrics=self.metrics.render,
             readiness=self._readiness,
         )
+        services = replace(services, address_of=_Addresses(config.routing.trusted_proxies))
         edge = Edge(dispatcher, config, hops)
         if config.egress.own_hostnames:
             outbound.own = OwnHostnames(
@@ -229,10 +233,12 @@ class Node:
         drain_seconds: int,
     ) -> None:
         bounds = within_descriptors(self.config.http)
-        server = _Server(
+        server = Server(
             uvicorn.Config(
                 app,  # type: ignore[arg-type]
-                http=partial(HttpConnection, bounds=bounds),  # type: ignore[arg-type]
+                http=partial(
+                    HttpConnection, bounds=bounds, ping_seconds=self.config.websocket.ping_seconds
+                ),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -242,6 +248,7 @@ class Node:
                 timeout_graceful_shutdown=drain_seconds,
             )
         )
+        self._servers.append(server)
         task = asyncio.create_task(server.serve(sockets=[sock]))
         await server.up.wait()
 
@@ -250,6 +257,10 @@ class Node:
             await task
 
         stack.push_async_callback(stop)
+
+    async def retire(self) -> None:
+        """Leave the sockets to the node that follows, and let clients go over to it in peace."""
+        await asyncio.gather(*(server.retire(RETIRE_SECONDS) for server in self._servers))
 
     def _keys(self, environment: dict[str, str]) -> KeySource:
         given = environment.get(KEYS_VARIABLE, "").strip()
@@ -273,17 +284,6 @@ def with_ports(config: Config, tenants: socket.socket, api: socket.socket) -> Co
     )
 
 
-def within_descriptors(http: Http) -> Http:
-    """The bounds with no more connections than a third of the descriptors the process may have:
-    clients of both listeners must not be able to take those that instances and the store need."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard == resource.RLIM_INFINITY:
-        return http
-    if soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return msgspec.structs.replace(http, connections=min(http.connections, hard // 3))
-
-
 def settle_heap() -> None:
     """Take what start-up made out of the collector's sight, and let it look less often: requests
     leave few cycles behind, and each full look at a large heap holds up every one of them."""
@@ -292,28 +292,11 @@ def settle_heap() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def listen_on(listen: Listen) -> socket.socket:
-    """A listening socket. Raises ConfigError when the address is taken or not ours."""
-    family = socket.AF_INET6 if ":" in listen.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((listen.host, listen.port))
-    except OSError as error:
-        sock.close()
-        raise ConfigError(
-            f"cannot listen on {listen.host}:{listen.port}: {error.strerror}. "
-            "Stop what uses it, or choose another with --port / --api-port."
-        ) from None
-    sock.listen(2048)
-    sock.setblocking(False)
-    return sock
+def run(config: Config, *, sockets: Sockets, announce: Callable[[Started], None]) -> int:
+    """Run a node until SIGTERM or SIGINT, or until SIGUSR2 says that another follows it.
 
-
-def run(config: Config, *, announce: Callable[[Started], None]) -> int:
-    """Run a node until SIGTERM or SIGINT; 0 when it ended in order.
-
-    Raises ConfigError, and sandbox.HostUnfit when this host cannot hold untrusted code.
+    Returns 0 when it ended in order. Raises ConfigError, and sandbox.HostUnfit when this host
+    cannot hold untrusted code.
     """
     environment = dict(os.environ)
     configure_logging(json=not sys.stderr.isatty())
@@ -322,16 +305,26 @@ def run(config: Config, *, announce: Callable[[Started], None]) -> int:
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
 
     async def main() -> int:
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
-        async with Node(config).running(environment) as started:
+        told: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+        _listen_for_signals(told)
+        node = Node(config)
+        async with node.running(environment, sockets) as started:
             settle_heap()
             announce(started)
-            await stopped.wait()
+            if await told is signal.SIGUSR2:
+                logger.info("retiring")
+                await node.retire()
             logger.info("draining")
         return 0
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main())
+
+
+def _listen_for_signals(told: asyncio.Future[signal.Signals]) -> None:
+    def tell(number: signal.Signals) -> None:
+        if not told.done():
+            told.set_result(number)
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
+        told.get_loop().add_signal_handler(number, tell, number)

@@ -15,7 +15,9 @@ from gateway.cli.output import CliError, Output
 from gateway.cli.session import Session, examples, offline
 from gateway.config import Config
 from gateway.errors import ConfigError
+from gateway.handover import Handover, become_manager, received
 from gateway.settings import load_config
+from gateway.sockets import Sockets, activated, inherited, listen_on
 from sandbox import HostUnfit, SandboxError
 
 ConfigOption = Annotated[
@@ -40,7 +42,7 @@ def register(app: typer.Typer) -> None:
 
 
 @offline
-def serve(
+def serve(  # noqa: PLR0913 — one parameter an option
     session: Session,
     config: ConfigOption = None,
     data_dir: Annotated[
@@ -55,13 +57,21 @@ def serve(
     api_port: Annotated[
         int | None, typer.Option(help="Port of the control API. Default: 8788", min=0, max=65535)
     ] = None,
+    fd: Annotated[
+        int | None, typer.Option(help="Inherited listening socket for tenants' traffic.", min=3)
+    ] = None,
+    api_fd: Annotated[
+        int | None, typer.Option(help="Inherited listening socket of the control API.", min=3)
+    ] = None,
     insecure_no_sandbox: InsecureOption = False,
 ) -> None:
     """Run a node: tenants' hostnames on one port, the control API on another.
 
     Options win over WAYPOST_* variables, which win over routing.yaml. SIGTERM and Ctrl-C drain:
-    requests in flight finish first.
+    requests in flight finish first. SIGHUP starts a new node, with the configuration and the code
+    as they are then, on the same sockets: no request is lost. Sockets of systemd are taken.
     """
+    given = received(os.environ)
     overrides: dict[str, object] = {
         "data_dir": data_dir,
         "listen.host": host,
@@ -70,7 +80,20 @@ def serve(
         "insecure_no_sandbox": insecure_no_sandbox or None,
     }
     settings = read_config(config, overrides)
-    raise typer.Exit(_run(session.output, settings))
+    if given is None:
+        become_manager(_sockets(settings, fd, api_fd))
+    raise typer.Exit(_run(session.output, settings, given))
+
+
+def _sockets(config: Config, fd: int | None, api_fd: int | None) -> Sockets:
+    """Both listening sockets: the descriptors named, then systemd's, then bound here."""
+    try:
+        found = activated(os.environ)
+        tenants = inherited(fd) if fd is not None else found.get("tenants")
+        api = inherited(api_fd) if api_fd is not None else found.get("api")
+        return Sockets(tenants or listen_on(config.listen), api or listen_on(config.api))
+    except ConfigError as error:
+        raise CliError(str(error)) from error
 
 
 def read_config(path: Path | None, overrides: dict[str, object]) -> Config:
@@ -84,16 +107,18 @@ def read_config(path: Path | None, overrides: dict[str, object]) -> Config:
         raise CliError(str(error), status=2) from error
 
 
-def _run(output: Output, config: Config) -> int:
+def _run(output: Output, config: Config, given: Handover) -> int:
     # Only this command needs the node; the others start faster without loading it.
     from gateway import app as node  # noqa: PLC0415
 
     def announce(started: node.Started) -> None:
-        facts = _facts(config, started)
-        output.result(facts, lambda: _banner(facts))
+        facts = _facts(config, started, given.manager_pid)
+        if given.generation == 1:
+            output.result(facts, lambda: _banner(facts))
+        given.ready()
 
     try:
-        return node.run(config, announce=announce)
+        return node.run(config, sockets=given.sockets, announce=announce)
     except HostUnfit as error:
         raise CliError(
             f"this host cannot jail untrusted code: {error.barrier}: {error.why}",
@@ -109,7 +134,7 @@ def _run(output: Output, config: Config) -> int:
         ) from error
 
 
-def _facts(config: Config, started: Any) -> dict[str, Any]:
+def _facts(config: Config, started: Any, pid: int) -> dict[str, Any]:
     """What a node says when it is up."""
     return {
         "tenants": f"http://{_authority(config.listen.host)}:{started.tenant_port}",
@@ -120,7 +145,7 @@ def _facts(config: Config, started: Any) -> dict[str, Any]:
         "sandbox": started.level,
         "insecure": started.insecure,
         "missing_packages": list(started.missing_packages),
-        "pid": os.getpid(),
+        "pid": pid,
     }
 
 

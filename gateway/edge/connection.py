@@ -14,10 +14,12 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from gateway.config import Http
-from gateway.edge.cycle import REFUSAL, CarefulCycle
+from gateway.edge.cycle import REFUSAL, UPGRADE, CarefulCycle
+from gateway.edge.handshake import asks_for_websocket
 from gateway.edge.headers import MAX_HEADER_BYTES
 from gateway.edge.patience import PatientProtocol
 from gateway.edge.target import MAX_URL, check_framing, parse_target, same_authority
+from gateway.edge.websocket import ClientSocket
 from gateway.errors import BadRequest, HeadersTooLarge, Refusal, UrlTooLong
 
 MAX_HEAD: Final = MAX_URL + MAX_HEADER_BYTES + 16 * 1024
@@ -26,6 +28,9 @@ MAX_OVERHEAD: Final = 64 * 1024
 """Bytes of chunk sizes, extensions and trailers, beyond a fair share of the body they frame."""
 FAIR_SHARE: Final = 16
 """Bytes of chunk framing that each body byte may come with."""
+
+MAX_EARLY: Final = 64 * 1024
+"""Bytes that may come before a WebSocket's handshake is answered."""
 
 _CONTENT_LENGTH: Final = b"content-length"
 _TRANSFER_ENCODING: Final = b"transfer-encoding"
@@ -36,8 +41,17 @@ _PLAIN: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPT
 class HttpConnection(PatientProtocol):
     """One client's connection. Answers leave in the order of their requests."""
 
-    def __init__(self, *args: Any, bounds: Http, **more: Any) -> None:
+    retiring = False
+    """The next answer is the last of this connection."""
+
+    def __init__(self, *args: Any, bounds: Http, ping_seconds: float = 30.0, **more: Any) -> None:
         super().__init__(*args, bounds=bounds, **more)
+        self._ping_seconds = ping_seconds
+        self._upgrading = False
+        """The newest request may become a WebSocket; what follows it is none of HTTP's."""
+        self._early = b""
+        self._socket: ClientSocket | None = None
+        self._stopping = False
         self._careful: dict[bytes, bytes] = {}
         """Fields of the head at hand that say how its body is framed."""
         self._head_bytes = 0
@@ -47,8 +61,14 @@ class HttpConnection(PatientProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Read what came; bound what is not complete."""
+        if self._socket is not None:
+            self._socket.feed(data)
+            return
         self._unset_keepalive_if_required()
         if self._deaf:
+            return
+        if self._upgrading:
+            self._keep_early(data)
             return
         in_body = self._in_body
         self._feed(data)
@@ -66,6 +86,9 @@ class HttpConnection(PatientProtocol):
                 return
             except httptools.HttpParserUpgrade as pause:
                 data = data[pause.args[0] :]
+                if self._upgrading:
+                    self._keep_early(data)
+                    return
                 self._ignore_upgrade()
             except httptools.HttpParserError as error:
                 self._refuse(BadRequest(f"This is not HTTP/1.1: {error}."))
@@ -85,6 +108,60 @@ class HttpConnection(PatientProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.parser.feed_data(b"POST / HTTP/1.1\r\n%s\r\n" % b"".join(framing))
         self._deaf = False
+
+    # WebSockets
+
+    def _may_upgrade(self, method: str, version: str) -> bool:
+        plain = method == "GET" and version == "1.1" and not self._in_body
+        return plain and asks_for_websocket(self.headers)
+
+    def _keep_early(self, data: bytes) -> None:
+        """Hold what comes before the handshake is answered; nothing should."""
+        self._early += data
+        self._corked.unread = bool(self._early)
+        if len(self._early) > MAX_EARLY:
+            self.flow.pause_reading()
+
+    def open_socket(self, head: bytes, max_message: int) -> ClientSocket:
+        """Answer the handshake, and speak WebSocket from here on."""
+        # Nothing more is sent by the request's cycle, and nothing to it.
+        self.cycle.response_started = self.cycle.response_complete = True
+        self._corked.unread = False
+        socket = self._socket = ClientSocket(
+            self._corked,
+            self.flow,
+            max_message=max_message,
+            ping_seconds=self._ping_seconds,
+        )
+        if self._corked.is_closing():
+            socket.lost()
+            return socket
+        self._corked.write(head)
+        early, self._early = self._early, b""
+        socket.feed(early)
+        if self._stopping:
+            socket.going_away()
+        return socket
+
+    def shutdown(self) -> None:
+        """The node stops: what is open is closed in order."""
+        self._stopping = True
+        if self._socket is not None:
+            self._socket.going_away()
+        else:
+            super().shutdown()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        super().connection_lost(exc)
+        if self._socket is not None:
+            self._socket.lost()
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        if self._socket is not None:
+            self._socket.writable()
 
     def _bound_head(self, size: int) -> None:
         self._head_bytes += size
@@ -143,7 +220,11 @@ class HttpConnection(PatientProtocol):
             except Refusal as refusal:
                 self._reject(refusal, version)
                 return
-        self._begin(self._scope(path, query, method, version))
+        scope = self._scope(path, query, method, version)
+        if parser.should_upgrade() and self._may_upgrade(method, version):
+            self._upgrading = True
+            scope[UPGRADE] = self
+        self._begin(scope, keep_alive=not self._upgrading)
 
     def _check(self, method: str, version: str) -> tuple[bytes, bytes]:
         """Look closely at a head that is not of the usual kind; its path and query."""
@@ -190,7 +271,8 @@ class HttpConnection(PatientProtocol):
 
     def _begin(self, scope: dict[str, Any], *, keep_alive: bool = True) -> None:
         """Give a request its turn, after those before it."""
-        plain = keep_alive and not self._careful and scope["http_version"] == "1.1"
+        stay = keep_alive and not self.retiring
+        plain = stay and not self._careful and scope["http_version"] == "1.1"
         kind = RequestResponseCycle if plain else CarefulCycle
         before = self.cycle
         self.cycle = kind(
@@ -205,7 +287,7 @@ class HttpConnection(PatientProtocol):
             expect_100_continue=not plain
             and keep_alive
             and self._careful.get(b"expect", b"").lower() == b"100-continue",
-            keep_alive=keep_alive
+            keep_alive=stay
             and scope["http_version"] != "1.0"
             and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,

@@ -9,6 +9,9 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from gateway.errors import Refusal
 
+_CLOSE = (b"connection", b"close")
+UPGRADE = "waypost.upgrade"
+"""Key of the ASGI scope under which the connection offers to become a WebSocket."""
 REFUSAL = "waypost.refusal"
 """Key of the ASGI scope under which the connection says why it refuses a request."""
 
@@ -33,6 +36,8 @@ class CarefulCycle(RequestResponseCycle):
                 self.keep_alive = False
             if self.scope["http_version"] == "1.0":
                 self._frame_for_http10(message["headers"])
+            if not self.keep_alive:
+                _say_goodbye(message["headers"])
         elif self._unframed and not message.get("more_body", False):
             self.expected_content_length = len(message.get("body", b""))
         await super().send(message)
@@ -55,6 +60,12 @@ class CarefulCycle(RequestResponseCycle):
             await super().send_500_response()
             return
         await send_plain(cast("dict[str, Any]", self.scope)[REFUSAL], self.send)
+
+
+def _say_goodbye(headers: list[tuple[bytes, bytes]]) -> None:
+    """A client that is not told may send its next request into a connection that ends."""
+    if _CLOSE not in headers:
+        headers.append(_CLOSE)
 
 
 async def send_plain(refusal: Refusal, send: Any) -> None:

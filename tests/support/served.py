@@ -7,10 +7,10 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx
 
@@ -44,14 +44,24 @@ class Served:
 
 
 @contextmanager
-def serve(data_dir: Path, *options: str, **environment: str) -> Iterator[Served]:
-    command = [sys.executable, "-m", "gateway", "serve", "--json", "--data-dir", str(data_dir)]
+def serve(
+    data_dir: Path,
+    *options: str,
+    stderr: IO[str] | None = None,
+    prefix: Sequence[str] = (),
+    pass_fds: Sequence[int] = (),
+    **environment: str,
+) -> Iterator[Served]:
+    command = [*prefix, sys.executable, "-m", "gateway", "serve", "--json"]
+    command += ["--data-dir", str(data_dir)]
     command += ["--port", "0", "--api-port", "0", *options]
     clean = {k: v for k, v in os.environ.items() if not k.startswith("WAYPOST_")}
     process = subprocess.Popen(
         command,
         env={**clean, **environment},
         stdout=subprocess.PIPE,
+        stderr=stderr,
+        pass_fds=pass_fds,
         text=True,
         cwd=data_dir.parent,
     )
@@ -81,6 +91,13 @@ def descendants(pid: int) -> set[int]:
         found.update(below)
         waiting.extend(below)
     return found
+
+
+def wait_until(true: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
 
 
 def wait_until_gone(pids: set[int], seconds: float) -> set[int]:

@@ -1,0 +1,60 @@
+"""A listener's server: uvicorn, ended by the node and not by signals."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from typing import cast
+
+import msgspec
+import uvicorn
+
+from gateway.config import Http
+from gateway.edge.connection import HttpConnection
+
+
+class Server(uvicorn.Server):
+    """A uvicorn server that leaves the process's signals to the node and tells when it listens."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.up = asyncio.Event()
+
+    async def retire(self, seconds: float) -> None:
+        """Take no new connection, and end each old one with its next answer, which says so.
+
+        Returns when none is left, or after ``seconds``.
+        """
+        for server in self.servers:
+            server.close()
+        for connection in self.server_state.connections:
+            cast("HttpConnection", connection).retiring = True
+        deadline = time.monotonic() + seconds
+        # Polled: uvicorn keeps the set and tells nobody.
+        while self.server_state.connections and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen."""
+        await super().startup(sockets)
+        self.up.set()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+def within_descriptors(http: Http) -> Http:
+    """The bounds with no more connections than a third of the descriptors the process may have:
+    clients of both listeners must not be able to take those that instances and the store need."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY:
+        return http
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return msgspec.structs.replace(http, connections=min(http.connections, hard // 3))

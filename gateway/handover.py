@@ -1,0 +1,62 @@
+"""Between a node and its manager: what is handed over, and who tells whom when."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import MutableMapping
+from pathlib import Path
+from typing import NoReturn
+
+import msgspec
+
+from gateway import manager
+from gateway.sockets import Sockets, adopt
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Handover(msgspec.Struct, frozen=True):
+    """What a manager gave to this process."""
+
+    sockets: Sockets
+    manager_pid: int
+    generation: int
+    """1 for the first node of a manager."""
+
+    def ready(self) -> None:
+        """Tell the manager that this node serves."""
+        os.kill(self.manager_pid, signal.SIGUSR1)
+
+
+def received(environment: MutableMapping[str, str]) -> Handover | None:
+    """What a manager handed over; None in a process that has none. To be called once.
+
+    From here on this process ends with its manager, however that ends.
+    """
+    given = environment.pop(manager.VARIABLE, None)
+    if given is None:
+        return None
+    manager_pid, tenants, api, generation = (int(part) for part in given.split(":"))
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if os.getppid() != manager_pid:
+        # It was gone before this process asked to be told.
+        raise SystemExit(1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    sockets = Sockets(adopt(tenants), adopt(api))
+    return Handover(sockets, manager_pid, generation)
+
+
+def become_manager(sockets: Sockets) -> NoReturn:
+    """Turn this process into a manager that starts this very command as its nodes."""
+    descriptors = []
+    for sock in (sockets.tenants, sockets.api):
+        sock.set_inheritable(True)
+        descriptors.append(str(sock.detach()))
+    command = [sys.executable, *sys.orig_argv[1:]]
+    program = [sys.executable, "-I", "-S", str(Path(manager.__file__))]
+    sys.stdout.flush()
+    os.execv(sys.executable, [*program, *descriptors, "--", *command])  # noqa: S606
