@@ -1,9 +1,9 @@
 """Mounts: the file tree an instance sees.
 
 Stops: reading or even naming any file of the host but the runtime's own, writing outside the
-private /tmp, changing the bundle in /app, device files, set-user-id files. There is no /proc, no
-/sys and no /etc. Does not stop: reading the shared runtime, filling the private tmpfs (its size is
-capped).
+private /tmp, changing the bundle in /app, device files, set-user-id files, native code written to
+/tmp at run time. There is no /proc, no /sys and no /etc. Does not stop: native code that
+came with the bundle, reading the shared runtime, filling the private tmpfs (its size is capped).
 """
 
 from __future__ import annotations
@@ -79,8 +79,7 @@ def build_root(tree: Tree) -> None:
     for path in masked:
         _freeze(root + path)
     for device in DEVICES:
-        _touch(root + device)
-        syscalls.mount(device, root + device, None, MS_BIND)
+        _bind_device(device, root + device)
     _link_library_dirs(root)
     _freeze(root)
     _pivot(root)
@@ -95,8 +94,8 @@ def _below(path: str, directories: Sequence[str]) -> bool:
     return any(path.startswith(directory + "/") for directory in directories)
 
 
-def _tmpfs(target: str, options: str) -> None:
-    syscalls.mount("tmpfs", target, "tmpfs", _QUIET | MS_NOEXEC, options)
+def _tmpfs(target: str, options: str, flags: int = MS_NOEXEC) -> None:
+    syscalls.mount("tmpfs", target, "tmpfs", _QUIET | flags, options)
 
 
 def _touch(path: str) -> None:
@@ -118,14 +117,24 @@ def _bind_read_only(source: str, target: str) -> None:
         if error.errno != errno.EINVAL:
             raise
         syscalls.mount(source, target, None, MS_BIND | syscalls.MS_REC)
-    # A user namespace may not clear the flags of the mount that the source came from.
+    _freeze(target, MS_NODEV | _locked(target))
+
+
+def _bind_device(device: str, target: str) -> None:
+    """Show a device. It can be written to all the same; its times on the host cannot be set."""
+    _touch(target)
+    syscalls.mount(device, target, None, MS_BIND)
+    _freeze(target, MS_NOEXEC | _locked(target))
+
+
+def _locked(target: str) -> int:
+    """Return the flags of a mount's source, which a user namespace may not clear."""
     present = os.statvfs(target).f_flag
-    kept = sum(mount_flag for flag, mount_flag in _LOCKED if present & flag)
-    syscalls.mount(None, target, None, MS_REMOUNT | MS_BIND | MS_RDONLY | _QUIET | kept)
+    return sum(mount_flag for flag, mount_flag in _LOCKED if present & flag)
 
 
-def _freeze(target: str) -> None:
-    syscalls.mount(None, target, None, MS_REMOUNT | MS_BIND | MS_RDONLY | _QUIET | MS_NOEXEC)
+def _freeze(target: str, flags: int = MS_NODEV | MS_NOEXEC) -> None:
+    syscalls.mount(None, target, None, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | flags)
 
 
 def _link_library_dirs(root: str) -> None:
@@ -159,24 +168,25 @@ def mount_private(owner: int, sizes: Sizes) -> None:
     """
     # Bundles have fewer directories than files, and each takes an inode.
     app_inodes = 2 * sizes.app_files + _SPARE_INODES
-    for target, size, inodes in (
-        (SCRATCH, sizes.scratch_bytes, _SCRATCH_INODES),
-        (APP, sizes.app_bytes, app_inodes),
+    for target, size, inodes, flags in (
+        (SCRATCH, sizes.scratch_bytes, _SCRATCH_INODES, MS_NOEXEC),
+        # Compiled modules of a bundle are mapped from there; nothing of it changes once it runs.
+        (APP, sizes.app_bytes, app_inodes, 0),
     ):
         # A size of 0 would mean no limit to tmpfs.
         options = f"size={max(size, _PAGE)},nr_inodes={inodes},mode=700,uid={owner},gid={owner}"
-        _cover(target, options)
+        _cover(target, options, flags)
     os.chdir(APP)
     syscalls.mount(APP, APP, None, MS_BIND | syscalls.MS_REC)
-    _freeze(APP)
+    _freeze(APP, MS_NODEV)
 
 
-def _cover(target: str, options: str) -> None:
+def _cover(target: str, options: str, flags: int) -> None:
     """Mount a tmpfs over a directory, keeping runtime files below it (a venv in /tmp) visible."""
     kept = os.listdir(target)
     if kept:
         os.chdir(target)
-    _tmpfs(target, options)
+    _tmpfs(target, options, flags)
     for name in kept:
         # The working directory still is the covered one: the source is looked up there.
         os.mkdir(f"{target}/{name}", 0o755)

@@ -20,6 +20,8 @@ RET_KILL_PROCESS: Final = 0x80000000
 RET_ALLOW: Final = 0x7FFF0000
 RET_EPERM: Final = 0x00050000 | errno.EPERM
 RET_ENOSYS: Final = 0x00050000 | errno.ENOSYS
+RET_NOTHING: Final = 0x00050000
+"""An error number of 0: the call returns 0 without having been made."""
 
 AUDIT_ARCH: Final = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 LD_WORD: Final = 0x20
@@ -118,6 +120,7 @@ def _leaves(policy: Policy, table: dict[str, int]) -> dict[int, Code]:
     leaves: dict[int, Code] = {}
     for number, rules in _numbers(policy.allow, table).items():
         leaves[number] = _test_rules(rules) if all(rules) else _end(RET_ALLOW)
+    leaves.update(dict.fromkeys(_numbers(policy.pretended, table), _end(RET_NOTHING)))
     leaves.update(dict.fromkeys(_numbers(policy.missing, table), _end(RET_ENOSYS)))
     leaves.update(dict.fromkeys(_numbers(policy.kill, table), _end(RET_KILL_PROCESS)))
     return leaves

@@ -41,6 +41,8 @@ class Policy:
     kill: tuple[Group, ...]
     missing: tuple[Group, ...]
     """Answered with ENOSYS, so that the C library falls back on an older call."""
+    pretended: tuple[Group, ...]
+    """Answered with success and not done."""
     allow: tuple[Group, ...]
 
 
@@ -60,13 +62,21 @@ KILL: Final = (
           "acct quotactl quotactl_fd syslog sethostname setdomainname settimeofday clock_settime "
           "adjtimex clock_adjtime vhangup iopl ioperm modify_ldt"),
     Group("keyrings, shared across namespaces", "keyctl add_key request_key"),
-    Group("placement of memory", "move_pages migrate_pages mbind set_mempolicy"),
+    Group("placement of memory", "move_pages migrate_pages"),
 )  # fmt: skip
 
 MISSING: Final = (
     Group("flags behind a pointer, which a filter cannot read", "clone3 openat2"),
     Group("newer than what the policy was made for", "io_pgetevents map_shadow_stack"),
+    Group("how full the host's disk is, which the shared runtime lies on", "statfs fstatfs"),
 )
+
+PRETENDED: Final = (
+    Group("flushing the host's disk by way of a shared file; a private file has no disk behind it",
+          "fsync fdatasync"),
+    Group("evicting shared files from the page cache; it is advice, and may be ignored",
+          "fadvise64"),
+)  # fmt: skip
 
 _EXEC: Final = 4
 _WRITE_EXEC: Final = 6
@@ -86,6 +96,10 @@ _FCNTLS: Final = (
     5, 6, 7, 36, 37, 38,  # locks of this process and of the open file
     1030, 1032,  # F_DUPFD_CLOEXEC F_GETPIPE_SZ
 )  # fmt: skip
+_ADVICE: Final = (
+    0, 1, 2, 3, 4, 8,  # MADV_NORMAL RANDOM SEQUENTIAL WILLNEED DONTNEED FREE
+    14, 15, 16, 17, 18,  # MADV_HUGEPAGE NOHUGEPAGE DONTDUMP DODUMP WIPEONFORK
+)  # fmt: skip
 _PR_SET_NAME_AND_GET_NAME: Final = (15, 16)
 _SELF: Final = 1
 """An instance is pid 1 of its own pid namespace."""
@@ -96,15 +110,17 @@ ALLOW: Final = (
           "dup2 dup3 pipe pipe2 sendfile copy_file_range"),
     Group("files in the private tree",
           "open openat stat lstat fstat newfstatat statx access faccessat faccessat2 readlink "
-          "readlinkat getdents64 getcwd chdir fchdir umask truncate ftruncate fsync fdatasync "
+          "readlinkat getdents64 getcwd chdir fchdir umask truncate ftruncate "
           "unlink unlinkat rename renameat renameat2 mkdir mkdirat rmdir chmod fchmod fchmodat "
-          "fchmodat2 utimensat flock fallocate fadvise64 statfs fstatfs"),
+          "fchmodat2 utimensat flock fallocate"),
     Group("waiting",
           "poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait "
           "epoll_pwait2 eventfd2 pause"),
     Group("the wire, a connected socket",
           "recvfrom recvmsg getsockname getpeername getsockopt shutdown"),
-    Group("memory", "munmap mremap madvise brk membarrier"),
+    Group("memory", "munmap mremap brk membarrier"),
+    Group("advice on memory, none by which pages of several instances are merged", "madvise",
+          (Argument(2, _ADVICE, _INT),)),
     Group("threads of this process",
           "futex set_robust_list get_robust_list rseq set_tid_address gettid getpid getppid "
           "sched_yield sched_getaffinity sched_getparam sched_getscheduler exit exit_group"),
@@ -128,4 +144,4 @@ ALLOW: Final = (
     Group("thread names", "prctl", (Argument(0, _PR_SET_NAME_AND_GET_NAME, _INT),)),
 )  # fmt: skip
 
-POLICY: Final = Policy(kill=KILL, missing=MISSING, allow=ALLOW)
+POLICY: Final = Policy(kill=KILL, missing=MISSING, pretended=PRETENDED, allow=ALLOW)

@@ -19,7 +19,7 @@ NO_SOCKETS = "a worker has no sockets: use `await fetch(url)` of the package `wo
 NO_PROCESSES = "a worker cannot start processes: use threads, or split the work into requests"
 _SPAWNERS = ("fork", "forkpty", "posix_spawn", "posix_spawnp")
 _NOT_EXECUTABLE = "failed to map segment"
-"""How the dynamic loader words that a bundle's files must not become executable memory."""
+"""How the dynamic loader words that a file must not become executable memory."""
 
 _installed: list[bool] = []
 
@@ -91,8 +91,8 @@ def _explain_compiled_modules() -> None:
             if _NOT_EXECUTABLE not in str(error):
                 raise
             message = (
-                f"{spec.name} is compiled, and a bundle can bring pure Python only: the operator "
-                "has to install its package and list it in runtime.packages"
+                f"{spec.name} is compiled, and only what the bundle brings may be: nothing that is "
+                "written while the worker runs can be executed"
             )
             raise ImportError(message, name=spec.name, path=spec.origin) from None
 

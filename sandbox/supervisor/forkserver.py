@@ -6,6 +6,7 @@ import gc
 import importlib
 import os
 import platform
+import secrets
 import select
 import shutil
 import signal
@@ -148,9 +149,8 @@ class ForkServer:
         self._control = control
         self._fork = fork
         self._directories = directories
-        self._born = 0
-        self._living: dict[int, str] = {}
-        """Directory of each child, empty in the jail, by pid."""
+        self._living: dict[int, Birth] = {}
+        """The children by pid."""
 
     def run(self) -> None:
         """Serve until the control socket is closed."""
@@ -177,9 +177,9 @@ class ForkServer:
 
     def _reap(self, wakeup: int) -> None:
         for exited in reaper.reap(wakeup):
-            directory = self._living.pop(exited.pid, "")
-            if directory:
-                shutil.rmtree(directory, ignore_errors=True)
+            birth = self._living.pop(exited.pid, None)
+            if birth is not None and self._directories:
+                shutil.rmtree(os.path.dirname(birth.app_dir), ignore_errors=True)
             self._control.send(messages.encode(exited))
 
     def _take_order(self) -> bool:
@@ -203,17 +203,22 @@ class ForkServer:
         self._control.send(messages.encode(messages.Refused(order.order, why)))
 
     def _birth(self, order: messages.SpawnOrder, wire: int, log: int) -> Birth:
-        self._born += 1
         if not self._directories:
-            uid = namespaces.MAPPED_ID
-            if self.recipe.change_uid:
-                uid = credentials.FIRST_UID + self._born % credentials.UIDS
+            uid = self._choose_uid() if self.recipe.change_uid else namespaces.MAPPED_ID
             return Birth(order, uid, wire, log)
         directory = tempfile.mkdtemp(dir=self._directories)
         app, scratch = os.path.join(directory, "app"), os.path.join(directory, "tmp")
         os.mkdir(app)
         os.mkdir(scratch)
         return Birth(order, os.getuid(), wire, log, app, scratch)
+
+    def _choose_uid(self) -> int:
+        """Pick an id that nobody alive has; at random, since one in turn would count the others."""
+        taken = {birth.uid for birth in self._living.values()}
+        while True:
+            uid = credentials.FIRST_UID + secrets.randbelow(credentials.UIDS)
+            if uid not in taken:
+                return uid
 
     def _spawn(self, order: messages.SpawnOrder, wire: int, log: int) -> None:
         try:
@@ -223,9 +228,10 @@ class ForkServer:
             self._refuse(order, f"fork: {error}")
             return
         if pid == 0:
+            # Tenant code can walk the frames above it to this object.
+            self._living.clear()
             become_instance(self.recipe, birth)
-        directory = os.path.dirname(birth.app_dir) if self._directories else ""
-        self._living[pid] = directory
+        self._living[pid] = birth
         pidfd = os.pidfd_open(pid)
         try:
             forked = messages.encode(messages.Forked(order.order, pid))

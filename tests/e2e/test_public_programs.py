@@ -217,6 +217,10 @@ def sockets():
     socket.create_connection(("example.com", 80))
 
 def compiled():
+    import glob, shutil, sys
+    shutil.copy(*glob.glob("/app/native*"), "/tmp")
+    sys.path.insert(0, "/tmp")
+    sys.path.remove("/app")
     import native
 
 def time_of_files():
@@ -262,7 +266,7 @@ def test_the_standard_library_does_its_work(
         ("process", "a worker cannot start processes"),
         ("semaphore", "a worker cannot start processes"),
         ("sockets", "use `await fetch(url)`"),
-        ("compiled", "list it in runtime.packages"),
+        ("compiled", "only what the bundle brings may be"),
     ],
 )
 def test_what_is_absent_says_so(node: LiveNode, libraries: str, what: str, words: str) -> None:

@@ -53,15 +53,19 @@ class Inmate:
 
     @classmethod
     async def start(
-        cls, supervisor: Supervisor, source: str, env: dict[str, Any] | None = None
+        cls,
+        supervisor: Supervisor,
+        source: str,
+        env: dict[str, Any] | None = None,
+        beside: dict[str, bytes] | None = None,
     ) -> Inmate:
         """Spawn an instance and load a module that defines ``attempt()``."""
         inmate = cls(await supervisor.spawn(SandboxSpec()))
-        code = (source + SERVE).encode()
-        init = Init([("main.py", len(code))], "main.py", None, env or {}, "hostile", "v1")
-        await inmate._send(
-            encode_struct(FrameType.INIT, 0, init) + encode(FrameType.BODY, 0, code, END)
-        )
+        files = {"main.py": (source + SERVE).encode(), **(beside or {})}
+        sizes = [(name, len(content)) for name, content in files.items()]
+        init = Init(sizes, "main.py", None, env or {}, "hostile", "v1")
+        content = encode(FrameType.BODY, 0, b"".join(files.values()), END)
+        await inmate._send(encode_struct(FrameType.INIT, 0, init) + content)
         frame = await inmate._next(FrameType.READY, FrameType.FAILED)
         if frame.type == FrameType.FAILED:
             failed = decode_struct(Failed, frame.payload)
@@ -115,9 +119,14 @@ def read_log(sandbox: Sandbox) -> str:
         return (pipe.read(65536) or b"").decode(errors="replace")
 
 
-async def run(supervisor: Supervisor, source: str, env: dict[str, Any] | None = None) -> Any:
+async def run(
+    supervisor: Supervisor,
+    source: str,
+    env: dict[str, Any] | None = None,
+    beside: dict[str, bytes] | None = None,
+) -> Any:
     """Put code in a fresh jail, let it try once, return its result, and end it."""
-    inmate = await Inmate.start(supervisor, source, env)
+    inmate = await Inmate.start(supervisor, source, env, beside)
     try:
         return await inmate.attempt()
     finally:
