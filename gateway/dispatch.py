@@ -147,6 +147,7 @@ class Dispatcher:
         invocation.fault = refusal.fault
         if reply.started:
             # The client has part of an answer: a cut connection is the only honest end.
+            invocation.outcome = refusal.cut_outcome or refusal.outcome
             reply.abort()
             return
         invocation.status = refusal.status

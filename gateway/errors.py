@@ -74,6 +74,8 @@ class Refusal(WaypostError):
     fault: ClassVar[str] = "platform"
     title: ClassVar[str] = "Internal error"
     retry_after_seconds: ClassVar[int | None] = None
+    cut_outcome: ClassVar[Outcome | None] = None
+    """The outcome when the client had a part of the answer already; None: the same."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -221,6 +223,12 @@ class TenantFailed(Refusal):
     outcome = Outcome.EXCEPTION
     fault = "tenant"
     title = "Worker threw an exception"
+
+
+class WorkerDied(TenantFailed):
+    """The tenant's process ended by itself, or crashed."""
+
+    cut_outcome = Outcome.RESPONSE_STREAM_DISCONNECTED
 
 
 class BadResponse(TenantFailed):

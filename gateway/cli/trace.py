@@ -21,7 +21,7 @@ _WORDS = {
     "killSwitch": ("Suspended", "yellow"),
     "scriptNotFound": ("Script Not Found", "yellow"),
     "canceled": ("Canceled", "yellow"),
-    "responseStreamDisconnected": ("Client Disconnected", "yellow"),
+    "responseStreamDisconnected": ("Answer Cut Off", "red"),
     "internalError": ("Internal Error", "red"),
     "daemonDown": ("Platform Down", "red"),
     "aborted": ("Aborted", "red"),

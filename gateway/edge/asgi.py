@@ -10,6 +10,7 @@ from gateway.bindings.hops import HEADER as HOPS
 from gateway.bindings.hops import SCOPE_KEY, Hops
 from gateway.config import Config
 from gateway.dispatch import Dispatcher
+from gateway.edge.cookies import CookieRule
 from gateway.edge.cycle import REFUSAL
 from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.headers import clean_request_headers
@@ -39,6 +40,7 @@ class Edge:
     def __init__(self, dispatcher: Dispatcher, config: Config, hops: Hops) -> None:
         self._dispatcher = dispatcher
         self._read_hops = hops.read
+        self._cookies = CookieRule(config.routing)
         self._proxies = TrustedProxies(config.routing.trusted_proxies)
         self._tenant_header = config.routing.tenant_header.lower().encode("latin-1")
         self._next_ray = RayIds().next
@@ -50,12 +52,13 @@ class Edge:
                 await send({"type": "websocket.close", "code": 1008})
             return
         ray = self._next_ray()
-        reply = AsgiReply(send, receive, scope["method"], ray.encode())
+        reply = AsgiReply(send, receive, scope["method"], ray.encode(), self._cookies)
         try:
             request = self._request(scope, receive, ray)
         except Refusal as refusal:
             await self._dispatcher.reject(refusal, _unreadable(scope, ray), reply)
             return
+        reply.host = request.host
         await self._dispatcher.dispatch(request, reply)
 
     def _request(self, scope: dict[str, Any], receive: Receive, ray: str) -> Request:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from gateway.edge.cookies import SET_COOKIE, CookieRule
 from gateway.edge.headers import check_response
 from gateway.edge.pages import render, response_headers
 from gateway.errors import BadResponse, Refusal
@@ -18,26 +19,46 @@ class AsgiReply:
     """Where one request's answer goes. The head is held back until the first body bytes, so that
     an answer that fails early can still become an error page."""
 
-    __slots__ = ("_head", "_method", "_ray", "_receive", "_send", "_sent", "_undeclared", "started")
+    __slots__ = (
+        "_cookies",
+        "_head",
+        "_method",
+        "_ray",
+        "_receive",
+        "_send",
+        "_sent",
+        "_undeclared",
+        "host",
+        "started",
+    )
 
-    def __init__(self, send: Send, receive: Receive, method: str, ray: bytes) -> None:
+    def __init__(
+        self, send: Send, receive: Receive, method: str, ray: bytes, cookies: CookieRule
+    ) -> None:
         self._send = send
         self._receive = receive
         self._method = method
         self._ray = ray
+        self._cookies = cookies
+        self.host = ""
+        """The hostname that was asked, once it is known."""
         self._head: dict[str, Any] | None = None
         self._undeclared: int | None = None
         """Bytes of the declared length not sent yet; None when none was declared."""
         self._sent = False
         self.started = False
 
-    async def start(self, status: int, headers: HeaderList) -> None:
-        """Take the tenant's head. Raises BadResponse when it is not one."""
+    async def start(self, status: int, headers: HeaderList) -> list[str]:
+        """Take the tenant's head; returns what was left out. Raises BadResponse if it is none."""
         checked = check_response(status, headers)
+        notes: list[str] = []
+        if any(field[0] == SET_COOKIE for field in checked):
+            checked, notes = self._cookies.apply(self.host, checked)
         if checked and checked[-1][0] == b"content-length":
             self._undeclared = int(checked[-1][1])
         checked.append((b"waypost-ray", self._ray))
         self._head = {"type": "http.response.start", "status": status, "headers": checked}
+        return notes
 
     async def write(self, chunk: bytes, *, more: bool) -> None:
         """Send body bytes. Raises BadResponse when they are not as many as the head declared."""

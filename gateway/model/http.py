@@ -53,8 +53,8 @@ class Reply(Protocol):
 
     started: bool
 
-    async def start(self, status: int, headers: HeaderList) -> None:
-        """Send the head. ``headers`` are the tenant's, already validated."""
+    async def start(self, status: int, headers: HeaderList) -> list[str]:
+        """Send the head. Returns what was left out of it, in words for the tenant's log."""
 
     async def write(self, chunk: bytes, *, more: bool) -> None:
         """Send body bytes; returns when the client's connection can take more."""

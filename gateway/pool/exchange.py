@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -162,6 +163,11 @@ class Exchange:
             raise protocol_violation("a log record of too many parts")
         self.log_bytes += size
         self.logs.append(record)
+
+    def warn(self, text: str) -> None:
+        """A line of the platform's own in the invocation's log."""
+        if self.takes_logs(len(text)):
+            self.on_log(LogRecord("warn", time.time_ns() // 1_000_000, [text]), len(text))
 
     @property
     def takes_exceptions(self) -> bool:

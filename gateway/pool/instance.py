@@ -17,6 +17,7 @@ from gateway.errors import (
     StartFailed,
     TenantFailed,
     WallTimeExceeded,
+    WorkerDied,
 )
 from gateway.model.http import Request
 from gateway.model.route import Route
@@ -337,7 +338,7 @@ class Instance:
             if exchange.failure is None and not exchange.ended:
                 exchange.on_exception(crash_record("ProcessDied", f"The worker's process {words}."))
             exchange.fail(
-                TenantFailed(f"The worker's process {words} while it served this request.")
+                WorkerDied(f"The worker's process {words} while it served this request.")
             )
         exchange.finish()
 

@@ -64,7 +64,8 @@ class Lease:
             return
         try:
             if not exchange.done:
-                await self._wait_for_end(exchange, gone=isinstance(error, ClientDisconnected))
+                gone = isinstance(error, ClientDisconnected | asyncio.CancelledError)
+                await self._wait_for_end(exchange, gone=gone)
         finally:
             if self._watch is not None:
                 self._watch.cancel()
@@ -121,7 +122,8 @@ class Lease:
         refusal = instance.exceeded(exchange)
         if refusal is not None:
             raise refusal
-        await reply.start(head.status, head.headers)
+        for note in await reply.start(head.status, head.headers):
+            exchange.warn(note)
         invocation.status = head.status
         complete = False
         while (chunk := await exchange.next_chunk()) is not None:

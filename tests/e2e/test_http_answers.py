@@ -25,6 +25,9 @@ ANSWERS = {
                [b"hello"]),
     "/cookies": (200, [(b"set-cookie", b"b=2"), (b"x", b"1"), (b"set-cookie", b"a=1"),
                        (b"set-cookie", b"b=3; Path=/")], [b"hello"]),
+    "/others-cookies": (200, [(b"set-cookie", b"mine=1; Domain=answers.localhost"),
+                              (b"set-cookie", b"all=1; Domain=localhost"),
+                              (b"Set-Cookie", b"bank=1; domain=.bank.example")], [b"hello"]),
     "/forged": (200, [(b"waypost-ray", b"forged"), (b"waypost-outcome", b"forged")], [b"hello"]),
     "/gzip": (200, [(b"content-encoding", b"gzip")], [bytes(range(256))]),
     "/204": (204, [(b"content-length", b"5")], [b"hello"]),
@@ -118,6 +121,18 @@ def test_hop_by_hop_fields_stay_behind(port: int) -> None:
 
 def test_cookies_keep_their_number_and_order(port: int) -> None:
     assert get(port, "/cookies").all("set-cookie") == ["b=2", "a=1", "b=3; Path=/"]
+
+
+def test_cookies_for_other_tenants_are_dropped_and_the_tail_says_so(
+    node: LiveNode, port: int
+) -> None:
+    with node.tail("answers") as tail:
+        answer = ask(port, request("/others-cookies"))
+        assert answer.all("set-cookie") == ["mine=1; Domain=answers.localhost"]
+        (event,) = tail.wait()
+    assert [line["level"] for line in event["logs"]] == ["warn", "warn"]
+    assert "'all' is for the domain 'localhost'" in event["logs"][0]["message"][0]
+    assert "'bank' is for the domain 'bank.example'" in event["logs"][1]["message"][0]
 
 
 def test_one_clock_and_no_forged_platform_fields(port: int) -> None:
