@@ -94,6 +94,8 @@ def _numbers(config: Config) -> _Problem | None:
         (("http", "idle_seconds"), 0.001),
         (("http", "stall_seconds"), 0.001),
         (("routing", "cache_entries"), 1),
+        (("websocket", "idle_seconds"), 0.001),
+        (("websocket", "ping_seconds"), 0.001),
         (("routing", "cache_seconds"), 0),
         (("runtime", "startup_cpu_ms"), 1),
         (("runtime", "startup_wall_ms"), 1),

@@ -31,6 +31,15 @@ class Http(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long a client may send no byte of a body, or read none of an answer that waits for it."""
 
 
+class WebSockets(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What an open WebSocket may take; how many and how large messages, says the plan."""
+
+    idle_seconds: float = 600.0
+    """How long one is kept open without a message, or a ping of the client's."""
+    ping_seconds: float = 30.0
+    """How often the client is asked for a sign of life; it is gone after two without any."""
+
+
 class Routing(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How a hostname leads to a script."""
 
@@ -142,6 +151,7 @@ DEFAULT_PLANS: dict[str, Limits] = {
     ),
     "free": Limits(
         cpu_ms=10, subrequests=5, memory_mb=128, wall_ms=30_000, concurrency=20, body_mb=10
+        websockets=2000,
     ),
 }
 
@@ -151,6 +161,7 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     listen: Listen = Listen()
     """The tenants' traffic."""
+        websockets=500,
     api: Listen = Listen(port=8788)
     """The control API, metrics and health; never reachable through the tenants' port."""
     data_dir: str = ".waypost"
@@ -177,6 +188,7 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def plan(self, name: str | None) -> Plan:
         """The plan of that name; the default plan when there is none."""
+    websocket: WebSockets = WebSockets()
         if name is not None and name in self.plans:
             return Plan(name, self.plans[name])
         return Plan(self.default_plan, self.plans[self.default_plan])

@@ -5,7 +5,7 @@ WaypostError
 ├── StaleRoute                the route's version is gone; look it up again
 ├── ConfigError               routing.yaml or the environment is wrong; names file and line
 ├── Refusal                   a request that gets an error page: status, code, outcome, fault
-│   ├── BadRequest            400 / 405 / 408 / 413 / 414 / 431, the client's fault
+│   ├── BadRequest            400 / 405 / 408 / 413 / 414 / 426 / 431 / 501, the client's fault
 │   ├── NotConfigured         404, nobody answers to this hostname
 │   ├── ScriptNotFound        404, the route names a script that is not there
 │   ├── Suspended             403, the operator's kill switch
@@ -130,6 +130,22 @@ class RequestTimeout(BadRequest):
     status = 408
     code = "request_timeout"
     title = "Request timeout"
+
+
+class UpgradeRequired(BadRequest):
+    """The client asks for a WebSocket in a version other than 13."""
+
+    status = 426
+    code = "upgrade_required"
+    title = "Upgrade required"
+
+
+class NoWebSockets(BadRequest):
+    """The worker is of a kind that cannot serve WebSockets."""
+
+    status = 501
+    code = "no_websockets"
+    title = "No WebSockets here"
 
 
 class NotConfigured(Refusal):

@@ -25,6 +25,16 @@ class Observer:
         """An instance is gone."""
 
 
+    def websocket_opened(self, key: ScriptKey, tenant: str) -> None:
+        """A WebSocket of a script is open."""
+
+    def websocket_closed(self, key: ScriptKey, tenant: str) -> None:
+        """One that was open is over."""
+
+    def websocket_messages(self, key: ScriptKey, tenant: str, received: int, sent: int) -> None:
+        """So many messages were carried since the last call, from clients and to them."""
+
+
 class Observers(Observer):
     """Fans out to many; a failing observer is logged and never breaks a request."""
 
@@ -48,6 +58,21 @@ class Observers(Observer):
         """Pass on."""
         for observer in self._observers:
             observer.instance_stopped(key, tenant, why)
+
+    def websocket_opened(self, key: ScriptKey, tenant: str) -> None:
+        """Pass on."""
+        for observer in self._observers:
+            observer.websocket_opened(key, tenant)
+
+    def websocket_closed(self, key: ScriptKey, tenant: str) -> None:
+        """Pass on."""
+        for observer in self._observers:
+            observer.websocket_closed(key, tenant)
+
+    def websocket_messages(self, key: ScriptKey, tenant: str, received: int, sent: int) -> None:
+        """Pass on."""
+        for observer in self._observers:
+            observer.websocket_messages(key, tenant, received, sent)
 
 
 class Changes(Protocol):

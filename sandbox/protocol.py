@@ -9,22 +9,28 @@ instance odd ones (subrequests).
 Who sends what::
 
     gateway → instance   INIT BODY*(0)   REQUEST BODY*   FETCHED BODY* | FETCH_ERROR
-                         CREDIT   CANCEL   DRAIN
+                         CREDIT   CANCEL   DRAIN   TEXT*   BINARY*   CLOSE
     instance → gateway   HELLO   READY | FAILED   RESPONSE BODY* | EXCEPTION   DONE
-                         LOG   FETCH BODY*   CREDIT   CANCEL
+                         LOG   FETCH BODY*   CREDIT   CANCEL   TEXT*   BINARY*   CLOSE
 
 An invocation's stream lives from REQUEST to DONE. Before DONE the instance answers with RESPONSE
 and BODY frames, the last flagged END, or with one EXCEPTION. Each direction of a body starts with
 ``WINDOW`` bytes of credit; the receiver returns credit as it consumes.
+
+A RESPONSE of status 101 opens a WebSocket on the stream: messages travel both ways as TEXT and
+BINARY frames, the last of a message flagged END, each of them worth its payload and
+``MESSAGE_COST`` of credit. Each side ends with one CLOSE.
 """
 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from enum import IntEnum
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
 
 import msgspec
+from msgspec import Meta
 
 from sandbox.errors import ProtocolError
 
@@ -34,15 +40,35 @@ VERSION: Final = 1
 HEADER: Final = struct.Struct("<IBBHI")
 HEADER_SIZE: Final = HEADER.size
 MAX_FRAME: Final = 1 << 20
-"""Longest payload of a frame, bytes; checked at the header, before anything is buffered."""
+"""Longest payload of any frame, bytes; checked at the header, before anything is buffered."""
 MAX_METADATA: Final = 256 * 1024
-"""Longest payload of a metadata frame, bytes."""
+"""Longest payload of a metadata frame, INIT apart, bytes."""
 CHUNK: Final = 64 * 1024
-"""Body bytes a sender puts in one frame at most."""
+"""Body bytes a sender puts in one frame at most; an instance that puts more is not heard."""
 WINDOW: Final = 256 * 1024
 """Body bytes a sender may have unacknowledged on one stream in one direction."""
+MESSAGE_COST: Final = 2048
+"""Credit that a frame of a WebSocket message takes on top of its payload: so many may wait."""
+MAX_CLOSE_REASON: Final = 123
+"""Bytes of the reason with which a WebSocket is closed."""
+NO_CODE: Final = 1005
+"""Stands for a close without a code."""
+LOST: Final = 1006
+"""Stands for a connection that ended without a close."""
 END: Final = 1
 """Flag: the last frame of this direction of the stream."""
+MAX_FIELDS: Final = 1024
+"""Header fields of one message; how many HTTP may have is for the edge to say."""
+MAX_NAME: Final = 256
+"""Characters of a name, a kind, a level."""
+MAX_MESSAGE: Final = 8 * 1024
+"""Characters of an exception's message."""
+MAX_STACK: Final = 16 * 1024
+"""Characters of a stack trace."""
+MAX_ITEMS: Final = 1000
+"""Items of one list or mapping in a log record."""
+MAX_DEPTH: Final = 6
+"""Lists and mappings inside one another in an argument of a log record."""
 
 
 class FrameType(IntEnum):
@@ -64,6 +90,9 @@ class FrameType(IntEnum):
     CREDIT = 14
     CANCEL = 15
     DRAIN = 16
+    TEXT = 17
+    BINARY = 18
+    CLOSE = 19
 
 
 class Frame(NamedTuple):
@@ -76,6 +105,28 @@ class Frame(NamedTuple):
 
 
 HeaderList = list[tuple[bytes, bytes]]
+# What an instance writes is bounded by its type: decoding stops at the first thing that does not
+# fit, before the objects are made that would cost a hundred times their bytes.
+_Fields = Annotated[HeaderList, Meta(max_length=MAX_FIELDS)]
+_Name = Annotated[str, Meta(max_length=MAX_NAME)]
+_Message = Annotated[str, Meta(max_length=MAX_MESSAGE)]
+_Stack = Annotated[str, Meta(max_length=MAX_STACK)]
+
+
+def _loggable(depth: int) -> Any:
+    """The type of what JSON can hold. Keys are text only: all others can be made to collide."""
+    kinds: Any = str | int | float | bool | None
+    if depth:
+        below = _loggable(depth - 1)
+        kinds |= Annotated[list[below], Meta(max_length=MAX_ITEMS)]  # type: ignore[valid-type]
+        kinds |= Annotated[dict[str, below], Meta(max_length=MAX_ITEMS)]  # type: ignore[valid-type]
+    return kinds
+
+
+if TYPE_CHECKING:
+    _Argument = Any
+else:
+    _Argument = _loggable(MAX_DEPTH)
 
 
 class Hello(msgspec.Struct, array_like=True, frozen=True):
@@ -102,25 +153,25 @@ class Init(msgspec.Struct, array_like=True, frozen=True):
     """When the version was made; its files carry this time, in each instance the same."""
 
 
-class Ready(msgspec.Struct, array_like=True, frozen=True):
+class Ready(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """The script is loaded."""
 
-    kind: str
+    kind: _Name
     """``worker``, ``asgi`` or ``wsgi``."""
     concurrent: bool
     """False: one request at a time (synchronous code)."""
-    handlers: list[str]
+    handlers: Annotated[list[_Name], Meta(max_length=64)]
 
 
-class Failed(msgspec.Struct, array_like=True, frozen=True):
+class Failed(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """The script could not be loaded."""
 
-    reason: str
+    reason: _Name
     """``code`` (its top level raised), ``entrypoint`` (nothing to call), ``cpu`` or ``memory``."""
-    name: str
-    message: str
-    stack: str
-    file: str | None
+    name: _Name
+    message: _Message
+    stack: _Stack
+    file: _Message | None
     line: int | None
 
 
@@ -140,42 +191,52 @@ class RequestHead(msgspec.Struct, array_like=True, frozen=True):
     mount: str
     """Path prefix under which the script is mounted: ASGI root_path, WSGI SCRIPT_NAME."""
     ray: str
+    websocket: int = 0
+    """Bytes of the longest message, when the client asks for a WebSocket; 0: it does not."""
 
 
-class ResponseHead(msgspec.Struct, array_like=True, frozen=True):
+class ResponseHead(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """An HTTP response, without its body."""
 
     status: int
-    headers: HeaderList
+    headers: _Fields
 
 
-class LogRecord(msgspec.Struct, array_like=True, frozen=True):
+class Close(msgspec.Struct, array_like=True, frozen=True):
+    """The end of a WebSocket, as one side said it or the other side finds it."""
+
+    code: int
+    reason: str
+
+
+class LogRecord(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """One line of a script's log. The frame's stream is the invocation, 0 when there is none."""
 
-    level: str
+    level: _Name
     timestamp_ms: int
-    message: list[Any]
+    message: Annotated[list[_Argument], Meta(max_length=MAX_ITEMS)]
+    """What JSON can hold of each argument."""
 
 
-class ExceptionRecord(msgspec.Struct, array_like=True, frozen=True):
+class ExceptionRecord(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """An uncaught exception. ``kind`` is ``exception``, ``cpu``, ``memory`` or ``canceled``."""
 
-    kind: str
-    name: str
-    message: str
-    stack: str
+    kind: _Name
+    name: _Name
+    message: _Message
+    stack: _Stack
     timestamp_ms: int
 
 
-class FetchHead(msgspec.Struct, array_like=True, frozen=True):
+class FetchHead(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     """A subrequest; its body follows on the same odd stream unless the frame is flagged END."""
 
     invocation: int
     """Stream of the invocation on whose account it goes."""
-    method: str
+    method: _Name
     url: str
-    headers: HeaderList
-    redirect: str = "follow"
+    headers: _Fields
+    redirect: _Name = "follow"
     """``follow``, ``manual`` or ``error``, as in the Fetch standard."""
 
 
@@ -217,13 +278,21 @@ def encode(frame_type: int, stream: int, payload: bytes = b"", flags: int = 0) -
 
 
 def encode_struct(frame_type: int, stream: int, value: msgspec.Struct, flags: int = 0) -> bytes:
-    """Build one metadata frame from a struct of this module."""
-    return encode(frame_type, stream, _encoder.encode(value), flags)
+    """Build one metadata frame from a struct of this module. Raises ProtocolError when too long."""
+    payload = _encoder.encode(value)
+    if len(payload) > (MAX_FRAME if frame_type == FrameType.INIT else MAX_METADATA):
+        raise ProtocolError(f"{type(value).__name__} of {len(payload)} bytes is too long")
+    return _pack(len(payload), frame_type, flags, 0, stream) + payload
 
 
 def encode_credit(stream: int, amount: int) -> bytes:
     """Return ``amount`` bytes of credit to the sender of a body."""
     return _pack(4, FrameType.CREDIT, 0, 0, stream) + amount.to_bytes(4, "little")
+
+
+def may_close_with(code: int) -> bool:
+    """Whether a close frame may carry this code (RFC 6455 §7.4 and the registry)."""
+    return 1000 <= code <= 1003 or 1007 <= code <= 1014 or 3000 <= code <= 4999
 
 
 def decode_credit(payload: bytes) -> int:
@@ -233,15 +302,14 @@ def decode_credit(payload: bytes) -> int:
     return int.from_bytes(payload, "little")
 
 
-_LONG_FRAMES: Final = frozenset({FrameType.BODY, FrameType.INIT})
-
-
 class Decoder:
     """Bytes in, frames out. Buffers at most one partial frame."""
 
-    def __init__(self, allowed: frozenset[int]) -> None:
-        self._allowed = allowed
-        self._rest = b""
+    def __init__(self, allowed: Mapping[int, int]) -> None:
+        self._longest = allowed
+        self._rest = bytearray()
+        self._needed = 0
+        """Bytes that ``_rest`` must have before it is worth a look."""
 
     @property
     def buffered(self) -> int:
@@ -255,54 +323,68 @@ class Decoder:
         send, or with a reserved bit set.
         """
         if self._rest:
-            data = self._rest + data
+            # However small the pieces, each byte is copied a bounded number of times.
+            self._rest += data
+            if len(self._rest) < self._needed:
+                return []
+            data = bytes(self._rest)
+            self._rest.clear()
         frames: list[Frame] = []
         offset, size = 0, len(data)
+        longest_of = self._longest
         while size - offset >= HEADER_SIZE:
             length, frame_type, flags, reserved, stream = _unpack(data, offset)
-            if frame_type not in self._allowed or reserved or flags > END:
+            if frame_type not in longest_of or reserved or flags > END:
                 raise ProtocolError(
                     f"frame type {frame_type} with flags {flags} is not allowed here"
                 )
-            if length > MAX_FRAME or (length > MAX_METADATA and frame_type not in _LONG_FRAMES):
+            if length > longest_of[frame_type]:
                 raise ProtocolError(f"frame of {length} bytes is too long")
             end = offset + HEADER_SIZE + length
             if end > size:
+                self._needed = end - offset
                 break
             payload = data[offset + HEADER_SIZE : end]
             frames.append(_make_frame(Frame, (frame_type, flags, stream, payload)))
             offset = end
-        self._rest = data[offset:]
+        else:
+            self._needed = HEADER_SIZE
+        if offset < size:
+            self._rest += data[offset:]
         return frames
 
 
-FROM_INSTANCE: Final = frozenset(
-    {
-        FrameType.HELLO,
-        FrameType.READY,
-        FrameType.FAILED,
-        FrameType.RESPONSE,
-        FrameType.BODY,
-        FrameType.LOG,
-        FrameType.EXCEPTION,
-        FrameType.DONE,
-        FrameType.FETCH,
-        FrameType.CREDIT,
-        FrameType.CANCEL,
-    }
-)
-FROM_GATEWAY: Final = frozenset(
-    {
-        FrameType.INIT,
-        FrameType.REQUEST,
-        FrameType.BODY,
-        FrameType.FETCHED,
-        FrameType.FETCH_ERROR,
-        FrameType.CREDIT,
-        FrameType.CANCEL,
-        FrameType.DRAIN,
-    }
-)
+FROM_INSTANCE: Final[Mapping[int, int]] = {
+    FrameType.HELLO: MAX_METADATA,
+    FrameType.READY: MAX_METADATA,
+    FrameType.FAILED: MAX_METADATA,
+    FrameType.RESPONSE: MAX_METADATA,
+    FrameType.BODY: CHUNK,
+    FrameType.LOG: MAX_METADATA,
+    FrameType.EXCEPTION: MAX_METADATA,
+    FrameType.DONE: MAX_METADATA,
+    FrameType.FETCH: MAX_METADATA,
+    FrameType.CREDIT: MAX_METADATA,
+    FrameType.CANCEL: MAX_METADATA,
+    FrameType.TEXT: MAX_METADATA,
+    FrameType.BINARY: MAX_METADATA,
+    FrameType.CLOSE: MAX_METADATA,
+}
+"""Frames that an instance may send, with the longest payload of each, bytes."""
+FROM_GATEWAY: Final[Mapping[int, int]] = {
+    FrameType.INIT: MAX_FRAME,
+    FrameType.REQUEST: MAX_METADATA,
+    FrameType.BODY: MAX_FRAME,
+    FrameType.FETCHED: MAX_METADATA,
+    FrameType.FETCH_ERROR: MAX_METADATA,
+    FrameType.CREDIT: MAX_METADATA,
+    FrameType.CANCEL: MAX_METADATA,
+    FrameType.DRAIN: MAX_METADATA,
+    FrameType.TEXT: MAX_METADATA,
+    FrameType.BINARY: MAX_METADATA,
+    FrameType.CLOSE: MAX_METADATA,
+}
+"""Frames that the gateway sends, with the longest payload of each, bytes."""
 
 _DECODERS: Final[dict[type[msgspec.Struct], msgspec.msgpack.Decoder[Any]]] = {
     kind: msgspec.msgpack.Decoder(kind)
@@ -313,6 +395,7 @@ _DECODERS: Final[dict[type[msgspec.Struct], msgspec.msgpack.Decoder[Any]]] = {
         Failed,
         RequestHead,
         ResponseHead,
+        Close,
         LogRecord,
         ExceptionRecord,
         FetchHead,

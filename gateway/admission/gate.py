@@ -16,10 +16,12 @@ MIB = 1 << 20
 
 
 class _Tenant:
-    __slots__ = ("in_flight", "waiters")
+    __slots__ = ("in_flight", "sockets", "waiters")
 
     def __init__(self) -> None:
         self.in_flight = 0
+        self.sockets = 0
+        """WebSockets, open or about to be."""
         self.waiters: deque[asyncio.Future[None]] = deque()
 
 
@@ -37,7 +39,7 @@ class Permit:
         await self._gate.enter(self._request, self._route)
 
     async def __aexit__(self, *_: object) -> None:
-        self._gate.leave(self._route.tenant)
+        self._gate.leave(self._route.tenant, websocket=self._request.websocket)
 
 
 class Gate:
@@ -65,7 +67,11 @@ class Gate:
         tenant = self._tenants.get(route.tenant)
         if tenant is None:
             tenant = self._tenants[route.tenant] = _Tenant()
-        if tenant.in_flight < limits.concurrency:
+        if request.websocket:
+            if tenant.sockets >= limits.websockets:
+                raise LoadShed(f"The plan allows {limits.websockets} WebSockets at once.")
+            tenant.sockets += 1
+        elif tenant.in_flight < limits.concurrency:
             tenant.in_flight += 1
         else:
             await self._queue(tenant, limits.concurrency)
@@ -88,11 +94,14 @@ class Gate:
                 self._release(tenant)
             raise
 
-    def leave(self, slug: str) -> None:
+    def leave(self, slug: str, *, websocket: bool = False) -> None:
         """Give a slot back."""
         tenant = self._tenants[slug]
-        self._release(tenant)
-        if tenant.in_flight == 0:
+        if websocket:
+            tenant.sockets -= 1
+        else:
+            self._release(tenant)
+        if tenant.in_flight == 0 and tenant.sockets == 0:
             del self._tenants[slug]
 
     def _release(self, tenant: _Tenant) -> None:

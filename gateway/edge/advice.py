@@ -78,6 +78,16 @@ BY_CODE: Final[dict[str, Advice]] = {
         _RETRY,
         "Send the whole request at once; see “http” in the node's configuration.",
     ),
+    "upgrade_required": Advice(
+        "This version of WebSockets is not served.",
+        _CHECK_REQUEST,
+        "Use a client that speaks RFC 6455, version 13.",
+    ),
+    "no_websockets": Advice(
+        "This site does not serve WebSockets.",
+        _CHECK_ADDRESS,
+        "Serve them with an ASGI application, or with WebSocketPair in a Worker.",
+    ),
     "url_too_long": Advice(
         "The address of this request is too long.",
         "Follow a shorter link.",

@@ -11,15 +11,18 @@ from gateway.bindings.hops import SCOPE_KEY, Hops
 from gateway.config import Config
 from gateway.dispatch import Dispatcher
 from gateway.edge.cookies import CookieRule
-from gateway.edge.cycle import REFUSAL
+from gateway.edge.cycle import REFUSAL, UPGRADE
 from gateway.edge.forwarded import TrustedProxies
+from gateway.edge.handshake import check_offer
 from gateway.edge.headers import clean_request_headers
-from gateway.edge.reply import AsgiReply, Receive, Send
+from gateway.edge.reply import AsgiReply, Handshake, Receive, Send
 from gateway.edge.target import MAX_URL
 from gateway.errors import BadRequest, ClientDisconnected, Refusal, UrlTooLong
 from gateway.model.http import HeaderList, Request
 from gateway.routing.hosts import normalise_host
 
+# Hop-by-hop fields, which a tenant sees only where the hop is made for it.
+_UPGRADE_FIELDS: HeaderList = [(b"upgrade", b"websocket"), (b"connection", b"Upgrade")]
 _random_bits = random.SystemRandom().getrandbits
 
 
@@ -46,15 +49,17 @@ class Edge:
         self._next_ray = RayIds().next
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Serve one HTTP request; WebSockets are refused with 403 until they are built."""
+        """Serve one HTTP request, which may become a WebSocket."""
         if scope["type"] != "http":
-            if scope["type"] == "websocket":
-                await send({"type": "websocket.close", "code": 1008})
             return
         ray = self._next_ray()
         reply = AsgiReply(send, receive, scope["method"], ray.encode(), self._cookies)
         try:
             request = self._request(scope, receive, ray)
+            if UPGRADE in scope:
+                reply.handshake = Handshake(scope[UPGRADE], check_offer(scope["headers"]))
+                request.websocket = True
+                request.headers += _UPGRADE_FIELDS
         except Refusal as refusal:
             await self._dispatcher.reject(refusal, _unreadable(scope, ray), reply)
             return

@@ -287,9 +287,7 @@ class HttpConnection(PatientProtocol):
             expect_100_continue=not plain
             and keep_alive
             and self._careful.get(b"expect", b"").lower() == b"100-continue",
-            keep_alive=stay
-            and scope["http_version"] != "1.0"
-            and self.parser.should_keep_alive(),
+            keep_alive=stay and scope["http_version"] != "1.0" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
         if before is None or before.response_complete:

@@ -75,6 +75,8 @@ def response_headers(refusal: Refusal, *, ray: str) -> HeaderList:
         (b"content-security-policy", CONTENT_SECURITY_POLICY),
         (b"x-content-type-options", b"nosniff"),
     ]
+    if refusal.status == 426:
+        headers += [(b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")]
     if refusal.status == 405:
         headers.append((b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
     if refusal.retry_after_seconds is not None:

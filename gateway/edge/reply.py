@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 from gateway.edge.cookies import SET_COOKIE, CookieRule
+from gateway.edge.handshake import Offer, answer_head
 from gateway.edge.headers import check_response
 from gateway.edge.pages import render, response_headers
 from gateway.errors import BadResponse, Refusal
 from gateway.model.http import HeaderList, Reply, Request
+from gateway.model.websocket import Socket
+
+
+class Upgradable(Protocol):
+    """The connection of a request that may become a WebSocket."""
+
+    def open_socket(self, head: bytes, max_message: int) -> Socket:
+        """Send the 101 and speak WebSocket from here on."""
+
+
+class Handshake(NamedTuple):
+    """What it takes to become a WebSocket."""
+
+    connection: Upgradable
+    offer: Offer
+
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
@@ -28,6 +45,7 @@ class AsgiReply:
         "_send",
         "_sent",
         "_undeclared",
+        "handshake",
         "host",
         "started",
     )
@@ -42,6 +60,8 @@ class AsgiReply:
         self._cookies = cookies
         self.host = ""
         """The hostname that was asked, once it is known."""
+        self.handshake: Handshake | None = None
+        """Of a request that may become a WebSocket."""
         self._head: dict[str, Any] | None = None
         self._undeclared: int | None = None
         """Bytes of the declared length not sent yet; None when none was declared."""
@@ -95,6 +115,16 @@ class AsgiReply:
         """Return when the client is gone (or the answer complete)."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    async def upgrade(self, headers: HeaderList, max_message: int) -> Socket:
+        """Become a WebSocket. Raises BadResponse when the tenant's fields do not fit."""
+        if self.handshake is None:
+            raise BadResponse("The worker answered with a WebSocket that nobody asked for.")
+        connection, offer = self.handshake
+        checked, _ = self._cookies.apply(self.host, headers)
+        head = answer_head(offer, checked, self._ray)
+        self.started = True
+        return connection.open_socket(head, max_message)
 
     async def page(self, status: int, headers: HeaderList, body: bytes) -> None:
         """Send a page of the platform's own."""

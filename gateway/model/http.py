@@ -7,6 +7,8 @@ from typing import Final, Protocol
 
 import msgspec
 
+from gateway.model.websocket import Socket
+
 HeaderList = list[tuple[bytes, bytes]]
 MAX_HOPS: Final = 16
 """Workers that one request may go through, each asked by the one before."""
@@ -33,6 +35,8 @@ class Request(msgspec.Struct, gc=False):
     """The Accept header, for error pages."""
     tenant_header: str | None = None
     """Value of the tenant header when a trusted proxy sent one."""
+    websocket: bool = False
+    """It asks to become a WebSocket."""
     content_length: int | None = None
     """Bytes announced; None when there is no body or it is chunked."""
     hops: int = 0
@@ -58,6 +62,9 @@ class Reply(Protocol):
 
     async def write(self, chunk: bytes, *, more: bool) -> None:
         """Send body bytes; returns when the client's connection can take more."""
+
+    async def upgrade(self, headers: HeaderList, max_message: int) -> Socket:
+        """Become a WebSocket, with the tenant's headers. Raises BadResponse if they do not fit."""
 
     async def page(self, status: int, headers: HeaderList, body: bytes) -> None:
         """Send a page of the platform's own, instead of the tenant's answer."""

@@ -6,6 +6,7 @@ import msgspec
 
 from gateway.model.http import Request
 from gateway.model.route import Route
+from gateway.model.websocket import Traffic
 from sandbox import Outcome
 from sandbox.protocol import ExceptionRecord, LogRecord
 
@@ -38,3 +39,5 @@ class Invocation(msgspec.Struct):
     exceptions: list[ExceptionRecord] = []
     truncated: bool = False
     """Logs were cut at their limit."""
+    websocket: Traffic | None = None
+    """Of an invocation that became a WebSocket."""

@@ -25,6 +25,11 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     scratch_mb: int = 16
     """Size of the private /tmp of an instance, MiB."""
 
+    websockets: int = 100
+    """WebSockets of one tenant open at once."""
+    message_kb: int = 1024
+    """Longest WebSocket message, KiB."""
+
     def lowered_by(self, wanted: dict[str, int]) -> Limits:
         """Apply a script's own limits: each may lower the plan's, never raise it.
 

@@ -42,6 +42,9 @@ STALE_NS = 5_000_000
 """How far the clock may be behind on a host that cannot read it exactly: a scheduler tick."""
 
 
+_SOCKET_FRAMES = frozenset({FrameType.TEXT, FrameType.BINARY, FrameType.CLOSE})
+
+
 class Subrequests(Protocol):
     """What serves FETCH frames; one per instance."""
 
@@ -71,10 +74,12 @@ class Channel(asyncio.Protocol):
         on_broken: Callable[[ProtocolError | None], None],
         on_exception: Callable[[Exchange, ExceptionRecord], None],
         cpu_ns: Callable[[], int],
+        on_taken: Callable[[Exchange], None] = lambda _: None,
     ) -> None:
         self._on_ready = on_ready
         self._on_broken = on_broken
         self._on_exception = on_exception
+        self._on_taken = on_taken
         self._cpu_ns = cpu_ns
         self._units = 0
         self._paced_cpu_ns = 0
@@ -199,6 +204,8 @@ class Channel(asyncio.Protocol):
             exchange.on_body(frame.payload, frame.flags)
         elif kind == FrameType.DONE:
             exchange.on_done()
+        elif kind in _SOCKET_FRAMES:
+            exchange.on_socket(kind, frame.payload, frame.flags)
         elif kind == FrameType.LOG:
             self._log(frame.payload, exchange)
         elif kind == FrameType.EXCEPTION:
@@ -265,6 +272,8 @@ class Channel(asyncio.Protocol):
                 self.subrequests.on_credit(frame.stream, amount)
         elif (exchange := self.exchanges.get(frame.stream)) is not None:
             exchange.on_credit(amount)
+            if exchange.wire is not None and exchange.wire.on_credit(amount):
+                self._on_taken(exchange)
 
     # The log pipe: what C code and os.write() put on descriptors 1 and 2
 

@@ -8,8 +8,9 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from gateway.errors import ProtocolViolation, WaypostError
+from gateway.pool.socket import WireSocket
 from sandbox import Charge, ProtocolError, protocol
-from sandbox.protocol import ExceptionRecord, FrameType, LogRecord, ResponseHead
+from sandbox.protocol import Close, ExceptionRecord, FrameType, LogRecord, ResponseHead
 
 if TYPE_CHECKING:
     from gateway.model.http import Request
@@ -38,6 +39,7 @@ class Exchange:
         "ended",
         "exceptions",
         "failure",
+        "farewell",
         "head",
         "log_bytes",
         "logs",
@@ -49,6 +51,7 @@ class Exchange:
         "subrequests",
         "truncated",
         "upload_waiter",
+        "wire",
         "writer",
     )
 
@@ -74,6 +77,14 @@ class Exchange:
         self.upload_waiter: asyncio.Future[None] | None = None
         self.writer: asyncio.Task[None] | None = None
         """Who hands a piece of the response to the client now, and may wait for it for ever."""
+        self.wire = (
+            WireSocket(channel, stream, route.limits.message_kb * 1024)
+            if request.websocket
+            else None
+        )
+        """Where the client asks for a WebSocket."""
+        self.farewell: Close | None = None
+        """What the platform wants its WebSocket closed with."""
         self._chunks: deque[bytes] = deque()
         self._unacked = 0
         self._consumed = 0
@@ -86,7 +97,7 @@ class Exchange:
         while self.head is None:
             if self.failure is not None:
                 raise self.failure
-            await self._wait()
+            await self.changed()
         return self.head
 
     async def next_chunk(self) -> bytes | None:
@@ -96,7 +107,7 @@ class Exchange:
                 return None
             if self.failure is not None:
                 raise self.failure
-            await self._wait()
+            await self.changed()
         chunk = self._chunks.popleft()
         self._unacked -= len(chunk)
         self._consumed += len(chunk)
@@ -113,9 +124,10 @@ class Exchange:
     async def finished(self) -> None:
         """Wait until the invocation is over, however it ends."""
         while not self.done:
-            await self._wait()
+            await self.changed()
 
-    async def _wait(self) -> None:
+    async def changed(self) -> None:
+        """Return when a frame has come, or it is over. One waits at a time."""
         self._waiter = self._channel.loop.create_future()
         try:
             await self._waiter
@@ -135,13 +147,15 @@ class Exchange:
             raise protocol_violation("a second response head")
         self.head = protocol.decode_struct(ResponseHead, payload)
         self.ended = bool(flags & protocol.END)
+        if self.wire is not None:
+            self.wire.opened = self.head.status == 101 and not self.ended
         self.wake()
 
     def on_body(self, payload: bytes, flags: int) -> None:
         """BODY frame of the response."""
         if self.done:
             return
-        if self.head is None or self.ended:
+        if self.head is None or self.ended or (self.wire is not None and self.wire.opened):
             raise protocol_violation("body bytes outside of a response")
         self._unacked += len(payload)
         if self._unacked > protocol.WINDOW:
@@ -150,6 +164,25 @@ class Exchange:
             self._chunks.append(payload)
         self.ended = bool(flags & protocol.END)
         self.wake()
+
+    def on_socket(self, kind: int, payload: bytes, flags: int) -> None:
+        """TEXT, BINARY or CLOSE frame."""
+        if self.done:
+            return
+        if self.wire is None:
+            raise protocol_violation("a message where no WebSocket was asked for")
+        if kind == FrameType.CLOSE:
+            self.wire.on_close(payload)
+            self.ended = True
+        else:
+            self.wire.on_part(kind, payload, last=bool(flags & protocol.END))
+        self.wake()
+
+    def dismiss(self, close: Close) -> None:
+        """Have its WebSocket closed by the platform."""
+        if self.wire is not None and self.farewell is None:
+            self.farewell = close
+            self.wake()
 
     def takes_logs(self, size: int) -> bool:
         """There is room for a log record of that size; otherwise the log is truncated."""

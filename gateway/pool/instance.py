@@ -24,10 +24,12 @@ from gateway.model.route import Route
 from gateway.model.script import Version
 from gateway.pool.channel import Channel
 from gateway.pool.exchange import Exchange, as_refusal
+from gateway.pool.socket import GOING_AWAY
 from gateway.pool.subrequests import Fetcher, WireSubrequests
 from sandbox import Meter, Outcome, ProtocolError, Sandbox, Watchdog, classify_exit, protocol
 from sandbox.protocol import ExceptionRecord, Failed, FrameType, Init, Ready
 
+_GOING_AWAY = protocol.Close(GOING_AWAY, "The worker is being replaced.")
 EXIT_WAIT_SECONDS = 2.0
 SHUTDOWN_CPU_NS = 100_000_000
 SHUTDOWN_SECONDS = 1.0
@@ -65,6 +67,8 @@ class Instance:
         self.in_flight = 0
         self.reserved = 0
         """Promised to requests that have not been put in yet."""
+        self.sockets = 0
+        """Open WebSockets, which take no request's place."""
         self.served = 0
         self.idle_since = time.monotonic()
         self.started_ns = 0
@@ -76,6 +80,7 @@ class Instance:
             on_ready=self._on_loaded,
             on_broken=self._on_broken,
             on_exception=self._on_exception,
+            on_taken=self._on_taken,
             cpu_ns=self._cpu_ns,
         )
         self._subrequests = WireSubrequests(self.channel, fetcher)
@@ -153,7 +158,7 @@ class Instance:
     @property
     def taken(self) -> int:
         """Requests in it, and those it is promised to."""
-        return self.in_flight + self.reserved
+        return self.in_flight + self.reserved - self.sockets
 
     def is_burning(self, cpu_ns: int) -> bool:
         """One of its requests keeps the process busy: others would wait behind it."""
@@ -187,6 +192,7 @@ class Instance:
             request.client,
             route.mount,
             request.ray,
+            limits.message_kb * 1024 if request.websocket else 0,
         )
         flags = protocol.END if request.receive is None else 0
         self.channel.send(protocol.encode_struct(FrameType.REQUEST, exchange.stream, head, flags))
@@ -206,7 +212,7 @@ class Instance:
         self.in_flight -= 1
         self._changed_ns = time.monotonic_ns()
         if self.meter.tripped is not None and self.state is State.SERVING:
-            self.state = State.DRAINING
+            self._take_no_more()
         if self.in_flight == 0:
             self.idle_since = time.monotonic()
             if self.state is State.DRAINING:
@@ -228,7 +234,7 @@ class Instance:
         exchange.cancel()
         exchange.finish()
         if self.state is State.SERVING:
-            self.state = State.DRAINING
+            self._take_no_more()
 
     def exceeded(self, exchange: Exchange) -> Refusal | None:
         """The refusal of an answer that came after the invocation's CPU budget was gone."""
@@ -242,6 +248,44 @@ class Instance:
         if self.meter.used_ns(charge) >= charge.budget_ns:
             return cpu_exceeded(exchange.route.limits.cpu_ms)
         return None
+
+    # WebSockets
+
+    def socket_opened(self) -> None:
+        """A request has become a WebSocket; its place is free for another."""
+        if self.ready.concurrent:
+            self.sockets += 1
+            self._on_change(self)
+
+    def socket_closed(self) -> None:
+        """One that was opened is about to leave."""
+        if self.ready.concurrent:
+            self.sockets -= 1
+
+    def set_deadline(self, exchange: Exchange, wall_ns: int) -> None:
+        """Let an invocation last so long from now on."""
+        if exchange.charge is not None:
+            exchange.charge.deadline_ns = time.monotonic_ns() + wall_ns
+
+    def fund(self, exchange: Exchange) -> None:
+        """A message was put in: it brings the CPU time that a request would."""
+        self._renew(exchange, exchange.route.limits.cpu_ms * 1_000_000)
+
+    def refill(self, exchange: Exchange, parts: int) -> None:
+        """Time has passed on an open WebSocket: it earns one of so many parts of a budget."""
+        if self.meter.tripped is not None and self.state is State.SERVING:
+            self._take_no_more()
+        self._renew(exchange, exchange.route.limits.cpu_ms * 1_000_000 // parts)
+
+    def _on_taken(self, exchange: Exchange) -> None:
+        """The tenant has taken a message: what the one before it left unspent is gone."""
+        self._renew(exchange, 0)
+
+    def _renew(self, exchange: Exchange, grant_ns: int) -> None:
+        if exchange.charge is not None and exchange.wire is not None:
+            budget_ns = exchange.route.limits.cpu_ms * 1_000_000
+            most_ns = budget_ns * (1 + exchange.wire.untaken)
+            self.meter.renew(exchange.charge, grant_ns, most_ns, now_ns=time.monotonic_ns())
 
     def _on_exception(self, exchange: Exchange, record: ExceptionRecord) -> None:
         if exchange.ended or exchange.failure is not None:
@@ -261,9 +305,14 @@ class Instance:
     def drain(self) -> None:
         """Accept nothing more; end when nothing is in flight."""
         if self.state in (State.STARTING, State.SERVING):
-            self.state = State.DRAINING
+            self._take_no_more()
         if self.in_flight == 0 and self._loaded.done():
             self._retire()
+
+    def _take_no_more(self) -> None:
+        self.state = State.DRAINING
+        for exchange in self.channel.exchanges.values():
+            exchange.dismiss(_GOING_AWAY)
 
     def _retire(self) -> None:
         """Let a healthy process shut itself down, metered; end any other at once."""
@@ -337,9 +386,7 @@ class Instance:
         else:
             if exchange.failure is None and not exchange.ended:
                 exchange.on_exception(crash_record("ProcessDied", f"The worker's process {words}."))
-            exchange.fail(
-                WorkerDied(f"The worker's process {words} while it served this request.")
-            )
+            exchange.fail(WorkerDied(f"The worker's process {words} while it served this request."))
         exchange.finish()
 
 

@@ -6,18 +6,22 @@ import asyncio
 import contextlib
 import time
 
-from gateway.errors import BodyTooLarge, ClientDisconnected, Refusal
+from gateway.errors import BodyTooLarge, ClientDisconnected, NoWebSockets, Refusal
 from gateway.model.http import Reply, Request
 from gateway.model.invocation import Invocation
 from gateway.model.route import Route
+from gateway.observer import Observer
 from gateway.pool.exchange import Exchange
 from gateway.pool.instance import Instance
 from gateway.pool.pool import Pool
+from gateway.pool.socket import Relay, WireSocket
 from sandbox import Outcome, protocol
 
 MIB = 1 << 20
 CANCEL_GRACE_SECONDS = 2.0
 """What an invocation gets to finish once its client is gone."""
+TICK_SECONDS = 1.0
+"""Open WebSockets are looked at this often."""
 WATCH_SECONDS = 0.05
 """A request older than this has its client watched."""
 
@@ -52,6 +56,8 @@ class Lease:
         if instance is None:
             invocation.cold = not pool.has_instance(self._route)
             instance = await pool.lease(self._route)
+        if invocation.request.websocket and instance.kind == "wsgi":
+            raise NoWebSockets("This worker is a WSGI application, which knows no WebSockets.")
         now_ns = time.monotonic_ns()
         invocation.queue_ns = now_ns - invocation.started_ns
         self._instance = instance
@@ -122,6 +128,10 @@ class Lease:
         refusal = instance.exceeded(exchange)
         if refusal is not None:
             raise refusal
+        wire = exchange.wire
+        if wire is not None and wire.opened:
+            await self._relay(instance, exchange, wire, reply)
+            return
         for note in await reply.start(head.status, head.headers):
             exchange.warn(note)
         invocation.status = head.status
@@ -144,6 +154,25 @@ class Lease:
             raise exchange.failure from None
         finally:
             exchange.writer = None
+
+    async def _relay(
+        self, instance: Instance, exchange: Exchange, wire: WireSocket, reply: Reply
+    ) -> None:
+        invocation, head = self._invocation, await exchange.response()
+        client = await reply.upgrade(head.headers, self._route.limits.message_kb * 1024)
+        if self._watch is not None:
+            self._watch.cancel()
+        relay = Relay(instance, exchange, wire, client)
+        invocation.status = head.status
+        invocation.websocket = relay.traffic
+        self._leases.open_socket(self._route, instance, relay)
+        try:
+            await relay.run()
+        finally:
+            self._leases.close_socket(self._route, instance, relay)
+            invocation.bytes_in, invocation.bytes_out = relay.bytes_in, relay.bytes_out
+        if relay.lost:
+            invocation.outcome, invocation.fault = Outcome.CANCELED, "client"
 
     # Request body
 
@@ -187,6 +216,8 @@ class Lease:
         exchange, reply = self._exchange, self._reply
         if self._watch is not None or exchange is None or reply is None:
             return
+        if exchange.wire is not None and exchange.wire.opened:
+            return
         if self._upload_task is not None and not self._upload_task.done():
             # The upload reads the same channel and sees the client's end itself.
             return
@@ -202,9 +233,12 @@ class Lease:
 class Leases:
     """Makes leases and watches the clients of long ones."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, observer: Observer, *, idle_seconds: float) -> None:
         self.pool = pool
         self.active: set[Lease] = set()
+        self._observer = observer
+        self._idle_seconds = idle_seconds
+        self._relays: dict[Relay, Route] = {}
 
     def lease(self, invocation: Invocation, route: Route) -> Lease:
         """The lease to enter with ``async with``."""
@@ -217,3 +251,31 @@ class Leases:
             now_ns = time.monotonic_ns()
             for lease in list(self.active):
                 lease.watch(now_ns)
+
+    # WebSockets
+
+    def open_socket(self, route: Route, instance: Instance, relay: Relay) -> None:
+        """One is open."""
+        self._relays[relay] = route
+        instance.socket_opened()
+        self._observer.websocket_opened(route.key, route.tenant)
+
+    def close_socket(self, route: Route, instance: Instance, relay: Relay) -> None:
+        """One that was open is over."""
+        del self._relays[relay]
+        instance.socket_closed()
+        self._count(relay, route)
+        self._observer.websocket_closed(route.key, route.tenant)
+
+    def _count(self, relay: Relay, route: Route) -> None:
+        received, sent = relay.take_counts()
+        if received or sent:
+            self._observer.websocket_messages(route.key, route.tenant, received, sent)
+
+    async def run_sockets(self) -> None:
+        """Look after open WebSockets for ever."""
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            for relay, route in list(self._relays.items()):
+                relay.tick(self._idle_seconds)
+                self._count(relay, route)

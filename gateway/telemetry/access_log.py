@@ -9,6 +9,7 @@ from typing import Final, Self
 import msgspec
 
 from gateway.model.invocation import Invocation
+from gateway.model.websocket import Traffic
 from gateway.observer import Observer
 from gateway.telemetry.lines import DescriptorSink, FileSink, LineWriter
 from gateway.telemetry.text import escape_controls
@@ -40,6 +41,7 @@ class _Line(msgspec.Struct, rename="camel", gc=False):
     subrequests: int
     cold: bool
     client: str | None
+    websocket: Traffic | msgspec.UnsetType = msgspec.UNSET
 
 
 _encode = msgspec.json.Encoder().encode
@@ -96,6 +98,7 @@ class AccessLog(Observer):
             invocation.subrequests,
             invocation.cold,
             client[0] if client else None,
+            invocation.websocket or msgspec.UNSET,
         )
         self._writer.write(escape_controls(_encode(line)))
 

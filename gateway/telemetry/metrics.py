@@ -71,6 +71,13 @@ LOG_BYTES: Final = Definition(
     "waypost_log_bytes_total", "counter", "Bytes of text that tenant code logged.", _SCRIPT
 )
 INSTANCES: Final = Definition("waypost_instances", "gauge", "Instances that serve.", _SCRIPT)
+SOCKETS: Final = Definition("waypost_websockets", "gauge", "Open WebSockets.", _SCRIPT)
+MESSAGES: Final = Definition(
+    "waypost_websocket_messages_total",
+    "counter",
+    "Messages of WebSockets, received from clients and sent to them.",
+    (*_SCRIPT, "direction"),
+)
 STARTS: Final = Definition(
     "waypost_instance_start_seconds", "histogram", "Time to start an instance."
 )
@@ -88,7 +95,7 @@ BUILD: Final = Definition(
 )
 DEFINITIONS: Final = (
     REQUESTS, CPU, WALL, QUEUE, SUBREQUESTS, COLD, BYTES_IN, BYTES_OUT, EXCEPTIONS, LOG_BYTES,
-    INSTANCES, STARTS, STOPS, REFUSED, INSECURE, BUILD,
+    INSTANCES, SOCKETS, MESSAGES, STARTS, STOPS, REFUSED, INSECURE, BUILD,
 )  # fmt: skip
 """Every metric of this file; documentation is checked against it."""
 
@@ -135,10 +142,7 @@ class Metrics(Observer):
             code = invocation.code
             self._refused[code] = self._refused.get(code, 0) + 1
             return
-        series = self._series.get(route.key)
-        if series is None:
-            series = self._new_series(route.key, route.tenant)
-        series.add(invocation)
+        self._of(route.key, route.tenant).add(invocation)
 
     def instance_started(self, key: ScriptKey, tenant: str, start_ns: int) -> None:
         """One more instance, and how long it took."""
@@ -156,6 +160,20 @@ class Metrics(Observer):
         else:
             self._instances.pop(key, None)
 
+    def websocket_opened(self, key: ScriptKey, tenant: str) -> None:
+        """One more is open."""
+        self._of(key, tenant).sockets += 1
+
+    def websocket_closed(self, key: ScriptKey, tenant: str) -> None:
+        """One less is open."""
+        self._of(key, tenant).sockets -= 1
+
+    def websocket_messages(self, key: ScriptKey, tenant: str, received: int, sent: int) -> None:
+        """So many more."""
+        series = self._of(key, tenant)
+        series.messages_in += received
+        series.messages_out += sent
+
     def forget(self, key: ScriptKey) -> None:
         """A script is gone: its series end."""
         self._series.pop(key, None)
@@ -167,7 +185,7 @@ class Metrics(Observer):
     def _lines(self) -> Iterator[str]:
         """Write the numbers down. Copies are taken first: the loop may count meanwhile."""
         every = [*self._series.copy().values(), self._other]
-        if not self._other.results:
+        if not self._other.used:
             every.pop()
         yield _head(REQUESTS)
         for series in every:
@@ -180,7 +198,11 @@ class Metrics(Observer):
             yield _head(definition)
             for series in every:
                 yield _histogram(definition.name, series.labels, buckets(series))
+        yield from _sockets(every)
         yield from self._of_node()
+
+    def _of(self, key: ScriptKey, tenant: str) -> Series:
+        return self._series.get(key) or self._new_series(key, tenant)
 
     def _new_series(self, key: ScriptKey, tenant: str) -> Series:
         if len(self._series) >= self._max_scripts:
@@ -235,6 +257,18 @@ def _results(series: Series) -> Iterator[str]:
     for (outcome, status), count in series.results.copy().items():
         own = f'outcome="{outcome.value}",status="{status_label(status)}"'
         yield f"{REQUESTS.name}{{{series.labels},{own}}} {count}\n"
+
+
+def _sockets(every: list[Series]) -> Iterator[str]:
+    used = [series for series in every if series.sockets or series.messages_in]
+    yield _head(SOCKETS)
+    for series in used:
+        yield f"{SOCKETS.name}{{{series.labels}}} {series.sockets}\n"
+    yield _head(MESSAGES)
+    for series in used:
+        for direction, count in (("in", series.messages_in), ("out", series.messages_out)):
+            labels = f'{series.labels},direction="{direction}"'
+            yield f"{MESSAGES.name}{{{labels}}} {count}\n"
 
 
 def _histogram(name: str, labels: str, buckets: Buckets) -> str:

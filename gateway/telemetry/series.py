@@ -52,8 +52,11 @@ class Series:
         "exceptions",
         "labels",
         "log_bytes",
+        "messages_in",
+        "messages_out",
         "queue",
         "results",
+        "sockets",
         "subrequests",
         "wall",
     )
@@ -71,6 +74,15 @@ class Series:
         self.bytes_out = 0
         self.exceptions = 0
         self.log_bytes = 0
+        self.sockets = 0
+        """Open WebSockets."""
+        self.messages_in = 0
+        self.messages_out = 0
+
+    @property
+    def used(self) -> bool:
+        """Anything was ever counted."""
+        return bool(self.results or self.messages_in or self.messages_out or self.sockets)
 
     def add(self, invocation: Invocation) -> None:
         """Count one invocation."""
@@ -80,10 +92,12 @@ class Series:
             results[result] += 1
         else:
             self._add_result(result)
-        wall = self.wall
-        value = invocation.wall_ns
-        wall.counts[bisect_left(wall.bounds_ns, value)] += 1
-        wall.sum_ns += value
+        if invocation.websocket is None:
+            # How long a WebSocket was open says nothing of how long requests take.
+            wall = self.wall
+            value = invocation.wall_ns
+            wall.counts[bisect_left(wall.bounds_ns, value)] += 1
+            wall.sum_ns += value
         queue = self.queue
         value = invocation.queue_ns
         queue.counts[bisect_left(queue.bounds_ns, value)] += 1

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.model.http import HeaderList
 from gateway.model.invocation import Invocation
+from gateway.model.websocket import Traffic
 from gateway.telemetry.text import escape_controls
 
 REDACTED: Final = "REDACTED"
@@ -61,6 +62,7 @@ class _Ours(msgspec.Struct, rename="camel"):
     cold: bool
     subrequests: int
     queue_ms: float
+    websocket: Traffic | msgspec.UnsetType = msgspec.UNSET
 
 
 class _TraceItem(msgspec.Struct, rename="camel", kw_only=True):
@@ -125,6 +127,7 @@ def _item(invocation: Invocation) -> _TraceItem:
             cold=invocation.cold,
             subrequests=invocation.subrequests,
             queue_ms=_ms(invocation.queue_ns),
+            websocket=invocation.websocket or msgspec.UNSET,
         ),
     )
 

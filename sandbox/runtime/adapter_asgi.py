@@ -8,9 +8,11 @@ from typing import Any
 from urllib.parse import unquote
 
 from sandbox.protocol import RequestHead
+from sandbox.runtime.asgi_socket import SocketExchange, socket_scope
 from sandbox.runtime.context import Invocation
 from sandbox.runtime.env import env
 from sandbox.runtime.headers import check_status, encode_pairs
+from sandbox.runtime.sockets import SocketWire
 
 Message = MutableMapping[str, Any]
 _VERSIONS = {"version": "3.0", "spec_version": "2.3"}
@@ -47,11 +49,20 @@ class AsgiAdapter:
 
     async def handle(self, invocation: Invocation) -> None:
         """Serve one invocation."""
+        if invocation.socket is not None:
+            await self._handle_socket(invocation, invocation.socket)
+            return
         exchange = _Exchange(invocation)
         await self._app(make_scope(invocation.head, self.state), exchange.receive, exchange.send)
         if not invocation.response.ended and not invocation.cancelled:
             what = "within" if invocation.head_sent else "without"
             raise RuntimeError(f"the ASGI application returned {what} a response")
+
+    async def _handle_socket(self, invocation: Invocation, wire: SocketWire) -> None:
+        exchange = SocketExchange(invocation, wire)
+        scope = socket_scope(make_scope(invocation.head, self.state))
+        await self._app(scope, exchange.receive, exchange.send)
+        await exchange.finish()
 
 
 def make_scope(head: RequestHead, state: dict[str, Any]) -> dict[str, Any]:

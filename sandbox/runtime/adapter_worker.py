@@ -14,6 +14,7 @@ from sandbox.runtime.context import Context, Invocation
 from sandbox.runtime.env import env
 from sandbox.runtime.workers.request import Request
 from sandbox.runtime.workers.response import Response
+from sandbox.runtime.workers.websocket import serve_socket
 
 _EVENTS = ("scheduled", "queue", "tail", "trace", "alarm")
 _Call = Callable[[Request, Invocation], Any]
@@ -78,7 +79,7 @@ class WorkerAdapter:
         if inspect.isawaitable(result):
             result = invocation.server.run_until(_awaited(result))
         response = as_response(result)
-        chunks = response.take_plain()
+        chunks = None if response.web_socket is not None else response.take_plain()
         if chunks is not None:
             _stream_blocking(invocation, response, chunks)
             return
@@ -123,6 +124,8 @@ def as_response(result: Any) -> Response:
 
 def send(invocation: Invocation, response: Response) -> Coroutine[Any, Any, None] | None:
     """Queue a response that fits into one write; of any other return what streams it."""
+    if response.web_socket is not None:
+        return serve_socket(invocation, response.web_socket, response.plain_headers())
     body = response.take_whole()
     head = invocation.head_frame(response.status, response.encoded_headers())
     if body is not None and invocation.response.fits(len(body)):

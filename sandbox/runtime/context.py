@@ -9,8 +9,16 @@ from collections.abc import Awaitable, Coroutine
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from sandbox.protocol import FrameType, RequestHead, ResponseHead, encode, encode_struct
+from sandbox.protocol import (
+    MAX_FIELDS,
+    FrameType,
+    RequestHead,
+    ResponseHead,
+    encode,
+    encode_struct,
+)
 from sandbox.runtime.channel import IncomingBody, OutgoingBody
+from sandbox.runtime.sockets import SocketWire
 from sandbox.runtime.trace import CpuLimitExceeded
 
 if TYPE_CHECKING:
@@ -38,6 +46,7 @@ class Invocation:
         "partial_lines",
         "response",
         "server",
+        "socket",
         "stream",
         "task",
         "tripped",
@@ -50,6 +59,12 @@ class Invocation:
         self.head = head
         self.body = IncomingBody(server.channel, stream, ended=ended)
         self.response = OutgoingBody(server.channel, stream)
+        self.socket = (
+            SocketWire(server.channel, stream, head.websocket, self.response)
+            if head.websocket
+            else None
+        )
+        """Where the client asks for a WebSocket: the way it goes once the handler accepts."""
         self.head_sent = False
         self.outbox = b""
         """A whole small response, kept back so that it leaves in one write with DONE."""
@@ -72,8 +87,11 @@ class Invocation:
         """Build the RESPONSE frame; the caller sends it. Raises when the CPU time is used up."""
         if self.tripped:
             raise CpuLimitExceeded
+        if len(headers) > MAX_FIELDS:
+            raise ValueError(f"a response has {len(headers)} header fields; {MAX_FIELDS} may be")
+        frame = encode_struct(FrameType.RESPONSE, self.stream, ResponseHead(status, headers))
         self.head_sent = True
-        return encode_struct(FrameType.RESPONSE, self.stream, ResponseHead(status, headers))
+        return frame
 
     def flush(self) -> None:
         """Send a response that was kept back."""
@@ -92,6 +110,8 @@ class Invocation:
         self.cancelled = True
         self.body.fail(error)
         self.response.close()
+        if self.socket is not None:
+            self.socket.lost()
         if self.disconnect is not None and not self.disconnect.done():
             self.disconnect.set_result(None)
 

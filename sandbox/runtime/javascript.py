@@ -10,7 +10,7 @@ import datetime
 import json
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
@@ -34,7 +34,12 @@ class Response(workers.Response):
         """Make a response; the second argument or keywords are JavaScript's options."""
         options = {**(init or {}), **options}
         text = options.pop("statusText", options.pop("status_text", ""))
-        known = {name: options[name] for name in ("status", "headers") if name in options}
+        known: dict[str, Any] = {
+            name: options[name] for name in ("status", "headers") if name in options
+        }
+        socket = options.get("webSocket", options.get("web_socket"))
+        if socket is not None:
+            known["web_socket"] = socket
         return workers.Response(body, status_text=text, **known)
 
 
@@ -88,6 +93,11 @@ class Object:
         return dict(entries)
 
     @staticmethod
+    def values(value: Any) -> list[Any]:
+        """List the values of a mapping, or both ends of a WebSocketPair."""
+        return list(value.values() if isinstance(value, Mapping) else value)
+
+    @staticmethod
     def new() -> dict[Any, Any]:
         """Make an empty dict."""
         return {}
@@ -134,7 +144,12 @@ def modules() -> dict[str, ModuleType]:
     classes = (Response, Request, Headers, FormData, JSON, Object, Date)
     js.__dict__.update({kind.__name__: kind for kind in classes})
     js.__dict__.update(
-        console=console, fetch=fetch, crypto=_Crypto, Blob=workers.Blob, File=workers.File
+        console=console,
+        fetch=fetch,
+        crypto=_Crypto,
+        Blob=workers.Blob,
+        File=workers.File,
+        WebSocketPair=workers.WebSocketPair,
     )
     ffi = ModuleType("pyodide.ffi", "Conversions that convert nothing.")
     ffi.__dict__.update(

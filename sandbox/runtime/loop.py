@@ -138,9 +138,17 @@ class Server:
             if kind == FrameType.BODY:
                 invocation.body.feed(payload, ended=bool(flags & END))
             elif kind == FrameType.CREDIT:
-                invocation.response.grant(decode_credit(payload))
+                self._grant(invocation, decode_credit(payload))
             elif kind == FrameType.CANCEL:
                 self._cancel(invocation)
+            elif invocation.socket is not None:
+                invocation.socket.on_frame(frame)
+
+    def _grant(self, invocation: Invocation, amount: int) -> None:
+        if invocation.socket is not None and invocation.socket.opened:
+            invocation.socket.grant(amount)
+        else:
+            invocation.response.grant(amount)
 
     def _start(self, frame: Frame) -> None:
         head = decode_struct(RequestHead, frame.payload)

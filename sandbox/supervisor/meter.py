@@ -51,7 +51,14 @@ class Metered(Protocol):
 class Charge:
     """One invocation's entry in the account."""
 
-    __slots__ = ("budget_ns", "deadline_ns", "expired", "on_expired", "start_share_ns")
+    __slots__ = (
+        "budget_ns",
+        "deadline_ns",
+        "earlier_ns",
+        "expired",
+        "on_expired",
+        "start_share_ns",
+    )
 
     def __init__(
         self, budget_ns: int, deadline_ns: int, share_ns: int, on_expired: Callable[[], None]
@@ -60,6 +67,8 @@ class Charge:
         self.deadline_ns = deadline_ns
         """Monotonic time at which the invocation has taken too long."""
         self.start_share_ns = share_ns
+        self.earlier_ns = 0
+        """Used before its budget was last renewed."""
         self.on_expired = on_expired
         self.expired = False
 
@@ -139,7 +148,30 @@ class Meter:
         self._charges.remove(charge)
         used_ns = self._share_ns - charge.start_share_ns
         self._allowed_ns -= max(0, charge.budget_ns - used_ns)
-        return used_ns
+        return charge.earlier_ns + used_ns
+
+    def renew(self, charge: Charge, grant_ns: int, most_ns: int, *, now_ns: int) -> None:
+        """Add ``grant_ns`` to what is left of an entry's budget, and leave it ``most_ns`` at most.
+
+        A limit that has been hit stays hit.
+        """
+        if charge not in self._charges or self.tripped is not None:
+            return
+        if len(self._charges) > 1:
+            self._settle_shared()
+        else:
+            self._settle(self._read(exact=False))
+        used_ns = self._share_ns - charge.start_share_ns
+        left_ns = max(0, charge.budget_ns - used_ns)
+        renewed_ns = min(left_ns + grant_ns, most_ns)
+        self._allowed_ns += renewed_ns - left_ns
+        charge.earlier_ns += used_ns
+        charge.start_share_ns = self._share_ns
+        charge.budget_ns = renewed_ns
+        allowed_ns = max(0, self._allowed_ns - self._last_ns)
+        look_at_ns = now_ns + min(allowed_ns // self._watchdog.cores, MEMORY_CHECK_NS)
+        if not self.armed_for_ns or look_at_ns < self.armed_for_ns:
+            self._watchdog.arm(self, max(look_at_ns, now_ns + MINIMUM_WAIT_NS))
 
     def used_ns(self, charge: Charge) -> int:
         """What an open entry has used up to now, ns."""

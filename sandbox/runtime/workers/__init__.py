@@ -23,6 +23,7 @@ from .fetching import FetchError, SubrequestLimitExceeded, fetch
 from .forms import Blob, BlobEnding, BlobValue, File, FormData, FormDataValue
 from .request import Request
 from .response import FetchResponse, Response
+from .websocket import CloseEvent, MessageEvent, WebSocket, WebSocketPair
 
 Body = Any
 JSBody = Any
@@ -35,6 +36,7 @@ __all__ = [
     "BlobEnding",
     "BlobValue",
     "Body",
+    "CloseEvent",
     "Context",
     "CpuLimitExceeded",
     "DurableObject",
@@ -46,10 +48,13 @@ __all__ = [
     "FormDataValue",
     "Headers",
     "JSBody",
+    "MessageEvent",
     "Request",
     "RequestInitCfProperties",
     "Response",
     "SubrequestLimitExceeded",
+    "WebSocket",
+    "WebSocketPair",
     "WorkerEntrypoint",
     "WorkflowEntrypoint",
     "console",

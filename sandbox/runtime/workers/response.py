@@ -12,6 +12,7 @@ from sandbox.runtime.headers import Headers, check_status, encode_pairs
 
 from .body import Body
 from .request import body_source
+from .websocket import WebSocket
 
 _TEXT = [(b"content-type", b"text/plain;charset=UTF-8")]
 _BODILESS = (204, 205, 304)
@@ -26,6 +27,8 @@ class Response(Body):
 
     _headers: Headers | None = None
     _pairs: HeaderList
+    web_socket: WebSocket | None = None
+    """The client's end of a WebSocketPair, which makes this the answer to its handshake."""
 
     def __init__(
         self,
@@ -33,11 +36,13 @@ class Response(Body):
         status: int = 200,
         status_text: str = "",
         headers: Any = None,
-        web_socket: None = None,
+        web_socket: WebSocket | None = None,
     ) -> None:
-        if web_socket is not None:
-            raise NotImplementedError("WebSockets are not available here")
-        self.status = check_status(status)
+        if web_socket is None:
+            self.status = check_status(status)
+        else:
+            self.web_socket = _checked_socket(web_socket, status, body)
+            self.status = 101
         self.status_text = status_text
         if headers is None and isinstance(body, str):
             self._source, self._pairs = body.encode(), _TEXT
@@ -65,6 +70,10 @@ class Response(Body):
     def encoded_headers(self) -> HeaderList:
         """The headers as the wire wants them. Raises when a changed one is not allowed."""
         check_status(self.status)
+        return self.plain_headers()
+
+    def plain_headers(self) -> HeaderList:
+        """The headers as the wire wants them, without a look at the status."""
         return self._pairs if self._headers is None else encode_pairs(self._headers)
 
     def replace_body(self, body: Any) -> Response:
@@ -105,6 +114,15 @@ class Response(Body):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.status}>"
+
+
+def _checked_socket(web_socket: Any, status: int, body: Any) -> WebSocket:
+    if not isinstance(web_socket, WebSocket):
+        kind = type(web_socket).__name__
+        raise TypeError(f"web_socket is the first end of a WebSocketPair, not {kind}")
+    if status not in (101, 200) or body is not None:
+        raise TypeError("a response with web_socket has status 101 and no body")
+    return web_socket
 
 
 class FetchResponse(Response):

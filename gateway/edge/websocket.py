@@ -1,0 +1,292 @@
+"""The client's end of a WebSocket: frames of a hostile client to parts of messages, and back.
+
+wsproto reads the frames: it hands out payload as it comes, so that no message is ever held here,
+and tells a frame's length before its payload, so that one too long is refused at once.
+Compression is not offered: a few bytes of it can stand for a gigabyte.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import struct
+from collections import deque
+from typing import Final
+
+from uvicorn.protocols.http.flow_control import FlowControl
+from wsproto.extensions import Extension
+from wsproto.frame_protocol import (
+    CloseReason,
+    Frame,
+    FrameDecoder,
+    FrameProtocol,
+    Opcode,
+    ParseFailed,
+    RsvBits,
+)
+
+from gateway.edge.cork import CorkedTransport
+from gateway.model.websocket import Part
+from sandbox.protocol import LOST, MAX_CLOSE_REASON, NO_CODE, Close
+
+MAX_INBOX: Final = 64 * 1024
+"""Bytes that wait for the tenant before the client is not read any more."""
+PART_COST: Final = 512
+"""What a part counts in the inbox on top of its bytes."""
+FRAMES_A_TURN: Final = 64
+"""Frames of one client that are read before others have their turn."""
+MAX_FRAGMENTS: Final = 16_384
+"""Frames that one message may come in."""
+CLOSE_SECONDS: Final = 5.0
+"""How long a client may take to answer a close."""
+MISSED_PINGS: Final = 2
+"""Pings without a sign of life after which the client counts as gone."""
+
+_GOING_AWAY: Final = 1001
+
+
+class _Bounds(Extension):
+    """Looks at each frame's head before its payload is read."""
+
+    name = "waypost-bounds"
+
+    def __init__(self, max_message: int) -> None:
+        self._max = max_message
+        self._size = 0
+        self._fragments = 0
+
+    def enabled(self) -> bool:
+        """Whether it takes part."""
+        return True
+
+    def offer(self) -> bool | str:
+        """Nothing to offer: no client knows of it."""
+        return False
+
+    def frame_inbound_header(
+        self, proto: FrameDecoder | FrameProtocol, opcode: Opcode, rsv: RsvBits, payload_length: int
+    ) -> CloseReason | RsvBits:
+        """Refuse a frame that makes its message too long."""
+        if not opcode.iscontrol():
+            if opcode is not Opcode.CONTINUATION:
+                self._size = self._fragments = 0
+            self._size += payload_length
+            self._fragments += 1
+            if self._size > self._max or self._fragments > MAX_FRAGMENTS:
+                return CloseReason.MESSAGE_TOO_BIG
+        return RsvBits(False, False, False)
+
+
+class ClientSocket:
+    """An open WebSocket with a client."""
+
+    def __init__(
+        self,
+        transport: CorkedTransport,
+        flow: FlowControl,
+        *,
+        max_message: int,
+        ping_seconds: float,
+    ) -> None:
+        self.pinged = False
+        """A ping has come since this was last put out."""
+        self._transport = transport
+        self._flow = flow
+        self._loop = asyncio.get_running_loop()
+        self._frames = FrameProtocol(client=False, extensions=[_Bounds(max_message)])
+        self._inbox: deque[Part | Close] = deque()
+        self._inbox_bytes = 0
+        self._waiter: asyncio.Future[None] | None = None
+        self._stalled = False
+        """Frames wait to be read, until there is room for what they bring."""
+        self._pong: bytes | None = None
+        self._mid_message = False
+        """The last frame sent was not the last of its message."""
+        self._close_sent = False
+        self._over = False
+        self._silent = 0
+        self._ping_seconds = ping_seconds
+        self._timer = self._loop.call_later(ping_seconds, self._ping)
+
+    # The corridor's side
+
+    async def receive(self) -> Part | Close:
+        """What the client sends next; a Close is the last."""
+        while not self._inbox:
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        item = self._inbox[0]
+        if isinstance(item, Part):
+            self._inbox.popleft()
+            self._inbox_bytes -= len(item.data) + PART_COST
+            if self._stalled and self._inbox_bytes <= MAX_INBOX // 2:
+                self._read()
+        return item
+
+    async def send(self, part: Part) -> None:
+        """Send; returns when the connection can take more. Dropped once it is closing."""
+        if self._over or self._close_sent:
+            return
+        if self._mid_message:
+            opcode = Opcode.CONTINUATION
+        else:
+            opcode = Opcode.TEXT if part.text else Opcode.BINARY
+        self._mid_message = not part.last
+        self._transport.write(encode_frame(opcode, part.data, last=part.last))
+        await self._flow.drain()
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; the client has a while to answer it."""
+        if self._over or self._close_sent:
+            return
+        self._say_close(code, reason)
+        self._inbox.clear()
+        self._inbox_bytes = 0
+        self._timer.cancel()
+        self._timer = self._loop.call_later(CLOSE_SECONDS, self._give_up)
+        if self._stalled:
+            self._read()
+        else:
+            self._flow.resume_reading()
+
+    def going_away(self) -> None:
+        """The node stops."""
+        self.close(_GOING_AWAY, "The server is going away.")
+
+    # The connection's side
+
+    def feed(self, data: bytes) -> None:
+        """Bytes from the client."""
+        self._silent = 0
+        if self._over:
+            return
+        self._frames.receive_bytes(data)
+        if not self._stalled:
+            self._read()
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._end(Close(LOST, ""))
+
+    def writable(self) -> None:
+        """The client has read what waited for it."""
+        if self._stalled:
+            self._read()
+
+    # Reading
+
+    def _read(self) -> None:
+        self._stalled = False
+        try:
+            for _ in range(FRAMES_A_TURN):
+                if self._inbox_bytes > MAX_INBOX:
+                    break
+                frame = next(self._frames.received_frames(), None)
+                if frame is None:
+                    self._answer_ping()
+                    if not self._flow.write_paused:
+                        self._flow.resume_reading()
+                    return
+                self._take(frame)
+                if self._over:
+                    return
+        except ParseFailed as error:
+            self._fail(error)
+            return
+        self._answer_ping()
+        self._stalled = True
+        self._flow.pause_reading()
+        if self._inbox_bytes <= MAX_INBOX:
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._stalled and not self._over and not self._flow.write_paused:
+            self._read()
+
+    def _take(self, frame: Frame) -> None:
+        payload = frame.payload
+        if frame.opcode is Opcode.CLOSE and isinstance(payload, tuple):
+            self._on_close(int(payload[0]), payload[1])
+        elif frame.opcode is Opcode.PING and isinstance(payload, bytes):
+            self._pong = payload
+            self.pinged = True
+        elif not frame.opcode.iscontrol() and not self._close_sent:
+            text = isinstance(payload, str)
+            data = payload.encode() if isinstance(payload, str) else payload
+            if isinstance(data, bytes) and (data or frame.message_finished):
+                self._inbox.append(Part(text, data, frame.message_finished))
+                self._inbox_bytes += len(data) + PART_COST
+                self._wake()
+
+    def _on_close(self, code: int, reason: str) -> None:
+        if not self._close_sent:
+            self._say_close(code, "")
+        self._end(Close(code, reason))
+        self._transport.close()
+
+    def _answer_ping(self) -> None:
+        """Answer the newest ping (RFC 6455 §5.5.3); none to a client that does not read."""
+        if self._pong is not None and not self._flow.write_paused and not self._close_sent:
+            self._transport.write(encode_frame(Opcode.PONG, self._pong, last=True))
+        self._pong = None
+
+    def _fail(self, error: ParseFailed) -> None:
+        code = int(error.code)
+        reason = "message too big" if code == CloseReason.MESSAGE_TOO_BIG else str(error)[:100]
+        if not self._close_sent:
+            self._say_close(code, reason)
+        self._end(Close(code, reason))
+        # What the client still sends is read and dropped, so that it gets to read why.
+        self._transport.unread = True
+        self._flow.resume_reading()
+        self._transport.close()
+
+    # Ending
+
+    def _say_close(self, code: int, reason: str) -> None:
+        self._close_sent = True
+        payload = b""
+        if code != NO_CODE:
+            text = reason.encode()[:MAX_CLOSE_REASON].decode("utf-8", "ignore").encode()
+            payload = struct.pack("!H", code) + text
+        self._transport.write(encode_frame(Opcode.CLOSE, payload, last=True))
+
+    def _end(self, close: Close) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._timer.cancel()
+        self._inbox.append(close)
+        self._wake()
+
+    def _give_up(self) -> None:
+        self._transport.abort()
+        self.lost()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _ping(self) -> None:
+        """Ask for a sign of life; a client that is not read cannot give one."""
+        if not self._flow.read_paused:
+            self._silent += 1
+        if self._silent > MISSED_PINGS:
+            self._give_up()
+            return
+        if not self._flow.write_paused:
+            self._transport.write(encode_frame(Opcode.PING, b"", last=True))
+        self._timer = self._loop.call_later(self._ping_seconds, self._ping)
+
+
+def encode_frame(opcode: Opcode, payload: bytes, *, last: bool) -> bytes:
+    """Write one frame of a server's: unmasked."""
+    first = opcode | 0x80 if last else int(opcode)
+    size = len(payload)
+    if size < 126:
+        return struct.pack("!BB", first, size) + payload
+    if size < 1 << 16:
+        return struct.pack("!BBH", first, 126, size) + payload
+    return struct.pack("!BBQ", first, 127, size) + payload

@@ -1,0 +1,43 @@
+"""WebSockets as the corridor sees them: parts of messages both ways, and how they end."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from sandbox.protocol import Close
+
+
+class Part(NamedTuple):
+    """Some bytes of one message; text is UTF-8, though a part may end inside a character."""
+
+    text: bool
+    data: bytes
+    last: bool
+
+
+class Traffic(msgspec.Struct, rename="camel"):
+    """What one WebSocket has carried, for its record."""
+
+    messages_in: int = 0
+    """From the client."""
+    messages_out: int = 0
+    close_code: int = 0
+    """0 while it is open."""
+
+
+class Socket(Protocol):
+    """The client's end of an open WebSocket."""
+
+    pinged: bool
+    """A ping has come from the client since this was last put out."""
+
+    async def receive(self) -> Part | Close:
+        """What the client sends next; a Close is the last."""
+
+    async def send(self, part: Part) -> None:
+        """Send; returns when the client's connection can take more. Dropped once it is closing."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Begin the closing handshake; ``receive`` ends soon, whether the client answers or not."""
