@@ -86,7 +86,8 @@ class SandboxConfig(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     """How strictly tenants are jailed."""
 
     minimum_level: str = "namespaces"
-    """``full`` (namespaces, Landlock, seccomp) or ``namespaces`` (namespaces, seccomp)."""
+    """``full`` (namespaces, Landlock, seccomp), ``namespaces`` (namespaces, seccomp) or
+    ``landlock`` (Landlock, seccomp; nothing can be written)."""
     cgroups: str = "auto"
     """``auto``, or ``required``: also refuse to start where none can be made."""
     zygote_rotation_seconds: int = 3600
@@ -115,6 +116,17 @@ class Upload(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Number of files in a bundle."""
 
 
+class Control(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How often the control API may be asked, in five minutes; 0: as often as one likes."""
+
+    requests: int = 1200
+    """Requests of one tenant's token."""
+    operator_requests: int = 12_000
+    """Requests of one of the operator's tokens."""
+    failures: int = 60
+    """Tokens that are nobody's, from one address."""
+
+
 class Secrets(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How tenants' secrets are kept at rest."""
 
@@ -139,6 +151,7 @@ DEFAULT_PLANS: dict[str, Limits] = {
         concurrency=100,
         body_mb=500,
         instances=16,
+        websockets=2000,
     ),
     "pro": Limits(
         cpu_ms=20,
@@ -148,10 +161,10 @@ DEFAULT_PLANS: dict[str, Limits] = {
         concurrency=50,
         body_mb=100,
         instances=8,
+        websockets=500,
     ),
     "free": Limits(
         cpu_ms=10, subrequests=5, memory_mb=128, wall_ms=30_000, concurrency=20, body_mb=10
-        websockets=2000,
     ),
 }
 
@@ -161,7 +174,6 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     listen: Listen = Listen()
     """The tenants' traffic."""
-        websockets=500,
     api: Listen = Listen(port=8788)
     """The control API, metrics and health; never reachable through the tenants' port."""
     data_dir: str = ".waypost"
@@ -176,11 +188,13 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long a request may wait for its turn before it is shed."""
     http: Http = Http()
     """Bounds on clients' connections, of both listeners."""
+    websocket: WebSockets = WebSockets()
     routing: Routing = Routing()
     runtime: Runtime = Runtime()
     sandbox: SandboxConfig = SandboxConfig()
     egress: Egress = Egress()
     upload: Upload = Upload()
+    control: Control = Control()
     secrets: Secrets = Secrets()
     access_log: AccessLog = AccessLog()
     insecure_no_sandbox: bool = False
@@ -188,7 +202,6 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def plan(self, name: str | None) -> Plan:
         """The plan of that name; the default plan when there is none."""
-    websocket: WebSockets = WebSockets()
         if name is not None and name in self.plans:
             return Plan(name, self.plans[name])
         return Plan(self.default_plan, self.plans[self.default_plan])

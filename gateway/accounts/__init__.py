@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from gateway.accounts.tenants import Tenants
-from gateway.accounts.tokens import Issued, Principal, Tokens, ensure_operator_token
+from gateway.accounts.tokens import (
+    Grant,
+    Issued,
+    Principal,
+    Scope,
+    Tokens,
+    ensure_operator_token,
+)
 
-__all__ = ["Issued", "Principal", "Tenants", "Tokens", "ensure_operator_token"]
+__all__ = ["Grant", "Issued", "Principal", "Scope", "Tenants", "Tokens", "ensure_operator_token"]

@@ -41,3 +41,11 @@ class TokenMissing(ControlError):
     status = 404
     code = 7003
     word = "token_not_found"
+
+
+class LastToken(ControlError):
+    """Without this token nobody could administer the node any more."""
+
+    status = 409
+    code = 10016
+    word = "last_token"

@@ -55,7 +55,10 @@ _ABSENT: Final = (
 def routes(services: Services) -> list[Route]:
     """The paths of this file."""
     return [
-        *(endpoint(services, f"{ACCOUNT}/{path}", "GET", _nothing) for path in _EMPTY),
+        *(
+            endpoint(services, f"{ACCOUNT}/{path}", "GET", _nothing, about_account=True)
+            for path in _EMPTY
+        ),
         *(
             endpoint(services, path, method, _absent(what, fix))
             for path, method, what, fix in _ABSENT

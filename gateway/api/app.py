@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from gateway.api import (
     absent,
+    audit,
     health,
     hostnames,
     identity,
@@ -21,6 +22,7 @@ from gateway.api import (
     secrets,
     tails,
     tenants,
+    tokens,
     uploads,
     workers,
 )
@@ -34,7 +36,7 @@ def create_api(services: Services) -> Starlette:
     """Put the use-cases on HTTP."""
     resources = (
         health, identity, namespaces, scripts, uploads, script_settings, script_versions,
-        secrets, workers, absent, tenants, hostnames, inventory, keys, tails,
+        secrets, workers, absent, tenants, hostnames, inventory, keys, tokens, audit, tails,
     )  # fmt: skip
     return Starlette(
         routes=[route for resource in resources for route in resource.routes(services)],

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.accounts import Principal
+from gateway.accounts import Principal, Scope
 from gateway.accounts.tenants import PLATFORM
+from gateway.accounts.tokens import digest_of
+from gateway.api.actions import action_of
 from gateway.api.errors import (
     BadParameter,
     NoRoute,
@@ -24,7 +26,9 @@ from gateway.api.errors import (
     Unexpected,
 )
 from gateway.api.faces import failure
+from gateway.api.paths import SCRIPT, WORKER
 from gateway.api.services import Services
+from gateway.api.trail import SAFE, Trail, recorded
 from gateway.catalog.errors import ScriptMissing
 from gateway.errors import ControlError, Refusal
 from gateway.model.naming import MAX_SLUG, is_label
@@ -43,6 +47,10 @@ class Call:
     request: Request
     services: Services
     principal: Principal
+    address: str = ""
+    """Where the request came from."""
+    trail: Trail = field(default_factory=Trail)
+    """What the audit log is to say of it beyond what the path says."""
 
     def path(self, name: str) -> str:
         """A parameter of the path."""
@@ -78,8 +86,9 @@ class Call:
         return ScriptKey(str(namespace), self.path("name"))
 
     def require_operator(self) -> None:
-        """Raise NotAllowed unless the operator asks."""
-        if not self.principal.is_operator:
+        """Raise NotAllowed unless the operator asks, with a token that may do all to change it."""
+        changes = self.request.method not in SAFE
+        if not self.principal.is_operator or (changes and not self.principal.may(Scope.ADMIN)):
             raise NotAllowed("only the operator may do this", fix="use the operator's token")
 
     def require_tenant(self, slug: str) -> None:
@@ -93,13 +102,44 @@ class Call:
 Handler = Callable[[Call], Awaitable[Response]]
 
 
-def endpoint(services: Services, path: str, method: str, handler: Handler) -> Route:
-    """A route whose handler runs for authenticated callers."""
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """What an endpoint asks of a token."""
+
+    handler: Handler
+    action: str
+    need: Scope | None
+    """None: any token will do, also one for a single script."""
+    about_account: bool
+    """A token for a single script will do, although the path names none."""
+
+
+def endpoint(
+    services: Services,
+    path: str,
+    method: str,
+    handler: Handler,
+    *,
+    need: Scope | None = None,
+    anyone: bool = False,
+    about_account: bool = False,
+) -> Route:
+    """A route whose handler runs for authenticated callers whose token may do it.
+
+    Without ``need``, reading needs ``read`` and everything else ``deploy``.
+    """
+    usual = Scope.READ if method in SAFE else Scope.DEPLOY
+    rule = _Rule(handler, action_of(method, path), None if anyone else need or usual, about_account)
 
     async def serve(request: Request) -> Response:
-        return await answer(request, lambda: _run(services, request, handler))
+        return await answer(request, lambda: _run(services, request, rule))
 
-    return Route(path, serve, methods=[method])
+    return Route(path, serve, methods=[method], name=rule.action)
+
+
+def on_script(services: Services, suffix: str, method: str, handler: Handler) -> list[Route]:
+    """Routes of one resource of a script, at both of its addresses."""
+    return [endpoint(services, f"{base}{suffix}", method, handler) for base in (SCRIPT, WORKER)]
 
 
 async def answer(request: Request, work: Callable[[], Awaitable[Response]]) -> Response:
@@ -126,15 +166,23 @@ async def answer(request: Request, work: Callable[[], Awaitable[Response]]) -> R
         )
 
 
-async def _run(services: Services, request: Request, handler: Handler) -> Response:
-    principal = await _authenticate(services, request)
-    call = Call(request, services, principal)
+async def _run(services: Services, request: Request, rule: _Rule) -> Response:
+    address = services.address_of(request)
+    principal = await _authenticate(services, request, address)
+    call = Call(request, services, principal, address)
     if "account" in request.path_params:
         await _check_account(call)
-    if principal.tenant is not None and request.method not in ("GET", "HEAD"):
-        await _check_active(services, principal.tenant)
+
+    async def work() -> Response:
+        _check_scope(call, rule)
+        if principal.tenant is not None and request.method not in SAFE:
+            await _check_active(services, principal.tenant)
+        return await rule.handler(call)
+
     try:
-        return await handler(call)
+        if request.method in SAFE:
+            return await work()
+        return await recorded(call, rule.action, work)
     except ScriptMissing as error:
         if "namespace" in request.path_params:
             raise
@@ -142,7 +190,25 @@ async def _run(services: Services, request: Request, handler: Handler) -> Respon
         raise NoWorker(error.message, fix=error.fix) from None
 
 
-async def _authenticate(services: Services, request: Request) -> Principal:
+def _check_scope(call: Call, rule: _Rule) -> None:
+    """Raise NotAllowed unless the token's scope, and its script, allow this."""
+    who = call.principal
+    if rule.need is None:
+        return
+    if not who.may(rule.need):
+        raise NotAllowed(
+            f"this needs a token of scope {rule.need}, and this one has {who.scope}",
+            fix=f"create one: waypost tokens create {who.tenant or '--operator'}"
+            f" --scope {rule.need}",
+        )
+    named = call.request.path_params.get("name")
+    if who.script is not None and named != who.script and not rule.about_account:
+        raise NotAllowed(
+            f"this token is for script {who.script!r} only", fix="use a token of the tenant's"
+        )
+
+
+async def _authenticate(services: Services, request: Request, address: str) -> Principal:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer":
         # what clients send that were given a key instead of a token
@@ -151,9 +217,14 @@ async def _authenticate(services: Services, request: Request) -> Principal:
         raise Unauthenticated(
             "a bearer token is needed", fix="send the header Authorization: Bearer wp_…"
         )
-    principal = await services.tokens.authenticate(token.strip())
+    token = token.strip()
+    digest = digest_of(token)
+    services.guard.check_address(address, digest)
+    principal = await services.tokens.authenticate(token)
     if principal is None:
+        services.guard.failed(address)
         raise TokenRejected("the bearer token is not valid", fix="use a token of this platform")
+    services.guard.check_token(principal, address, digest)
     return principal
 
 

@@ -83,6 +83,32 @@ class BadParameter(ControlError):
     word = "bad_parameter"
 
 
+class TooManyRequests(ControlError):
+    """The token, or the address, asks more often than it may."""
+
+    status = 429
+    code = 10429
+    word = "rate_limited"
+
+    def __init__(self, message: str, retry_after_seconds: int) -> None:
+        super().__init__(message, fix=f"wait {retry_after_seconds} s")
+        self.retry_after_seconds = retry_after_seconds
+
+
+class TooManyFailures(TooManyRequests):
+    """Too many tokens that are nobody's came from one address."""
+
+    word = "too_many_failures"
+
+
+class UploadTooSlow(ControlError):
+    """The body of an upload took longer than it may hold its place."""
+
+    status = 408
+    code = 10026
+    word = "upload_too_slow"
+
+
 class TooManyTails(ControlError):
     """Too many listen to live events already."""
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response
 
+from gateway.api.errors import TooManyRequests
 from gateway.errors import ControlError
 
 CLOUDFLARE_PREFIX: Final = "/client/v4"
@@ -43,7 +44,11 @@ def failure(path: str, error: ControlError) -> Response:
         body = {"error": {"code": error.word, "message": error.message}}
         if error.fix:
             body["error"]["fix"] = error.fix
-    headers = {"www-authenticate": "Bearer"} if error.status == 401 else None
+    headers = {}
+    if error.status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if isinstance(error, TooManyRequests):
+        headers["retry-after"] = str(error.retry_after_seconds)
     return Response(_encode(body), error.status, headers, media_type=JSON)
 
 

@@ -11,23 +11,28 @@ from gateway.accounts.tenants import PLATFORM
 from gateway.api.endpoint import Call, endpoint
 from gateway.api.faces import CLOUDFLARE_PREFIX, envelope
 from gateway.api.paths import ACCOUNT
+from gateway.api.present import timestamp
 from gateway.api.services import Services
 
 
 def routes(services: Services) -> list[Route]:
     """The paths of this file."""
     return [
-        endpoint(services, f"{CLOUDFLARE_PREFIX}/user/tokens/verify", "GET", _verify),
-        endpoint(services, f"{CLOUDFLARE_PREFIX}/user", "GET", _user),
-        endpoint(services, f"{CLOUDFLARE_PREFIX}/memberships", "GET", _memberships),
-        endpoint(services, f"{CLOUDFLARE_PREFIX}/accounts", "GET", _accounts),
-        endpoint(services, ACCOUNT, "GET", _account),
-        endpoint(services, f"{ACCOUNT}/tokens/verify", "GET", _verify),
+        endpoint(services, f"{CLOUDFLARE_PREFIX}/user/tokens/verify", "GET", _verify, anyone=True),
+        endpoint(services, f"{CLOUDFLARE_PREFIX}/user", "GET", _user, anyone=True),
+        endpoint(services, f"{CLOUDFLARE_PREFIX}/memberships", "GET", _memberships, anyone=True),
+        endpoint(services, f"{CLOUDFLARE_PREFIX}/accounts", "GET", _accounts, anyone=True),
+        endpoint(services, ACCOUNT, "GET", _account, anyone=True),
+        endpoint(services, f"{ACCOUNT}/tokens/verify", "GET", _verify, anyone=True),
     ]
 
 
 async def _verify(call: Call) -> Response:
-    return envelope({"id": call.principal.token_id, "status": "active"})
+    who = call.principal
+    shown = {"id": who.token_id, "status": "active"}
+    if who.expires_ms is not None:
+        shown["expires_on"] = timestamp(who.expires_ms)
+    return envelope(shown)
 
 
 async def _user(call: Call) -> Response:

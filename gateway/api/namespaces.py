@@ -26,7 +26,7 @@ def routes(services: Services) -> list[Route]:
     return [
         endpoint(services, NAMESPACES, "GET", _list),
         endpoint(services, NAMESPACES, "POST", _create),
-        endpoint(services, one, "GET", _get),
+        endpoint(services, one, "GET", _get, about_account=True),
         endpoint(services, one, "PUT", _rename),
         endpoint(services, one, "DELETE", _delete),
     ]

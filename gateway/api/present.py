@@ -9,6 +9,7 @@ from gateway.catalog import RoutedHostname
 from gateway.catalog.bindings import SECRET
 from gateway.config import Config
 from gateway.model.script import Binding, Deployment, Namespace, Script, Tenant, Version
+from gateway.store.base import StoredToken
 
 
 def timestamp(milliseconds: int) -> str:
@@ -170,6 +171,19 @@ def secret_names(version: Version) -> list[dict[str, str]]:
         for binding in version.bindings
         if binding.type == SECRET
     ]
+
+
+def token_json(token: StoredToken) -> dict[str, Any]:
+    """A token, without anything that could be used as one."""
+    return {
+        "id": token.id,
+        "label": token.label,
+        "scope": token.scope,
+        "script": token.script,
+        "created_on": timestamp(token.created_ms),
+        "expires_on": timestamp(token.expires_ms) if token.expires_ms is not None else None,
+        "last_used_on": timestamp(token.used_ms) if token.used_ms is not None else None,
+    }
 
 
 def tenant_json(tenant: Tenant) -> dict[str, Any]:

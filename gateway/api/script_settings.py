@@ -9,11 +9,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.api.body import MAX_JSON, read_capped, read_json
-from gateway.api.endpoint import Call, endpoint
+from gateway.api.endpoint import Call, endpoint, on_script
 from gateway.api.errors import BadBody
 from gateway.api.faces import envelope
 from gateway.api.multipart import parse_upload
-from gateway.api.paths import WORKER, on_script
+from gateway.api.paths import WORKER
 from gateway.api.present import settings_json, unversioned_json
 from gateway.api.services import Services
 from gateway.catalog import parse_settings

@@ -10,9 +10,9 @@ from starlette.routing import Route
 
 from gateway.api.body import read_json
 from gateway.api.content import multipart_response
-from gateway.api.endpoint import Call, endpoint
+from gateway.api.endpoint import Call, endpoint, on_script
 from gateway.api.faces import envelope
-from gateway.api.paths import ACCOUNT, WORKER, on_script
+from gateway.api.paths import ACCOUNT, WORKER
 from gateway.api.present import deployment_json, version_json
 from gateway.api.secrets import SecretText, check_secret_type
 from gateway.api.services import Services

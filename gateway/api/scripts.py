@@ -8,11 +8,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.api.content import content_response
-from gateway.api.endpoint import Call, endpoint
+from gateway.api.endpoint import Call, endpoint, on_script
 from gateway.api.errors import BadParameter
 from gateway.api.faces import envelope
 from gateway.api.listing import list_scripts, tag_filter, tagged_scripts
-from gateway.api.paths import SCRIPT, SCRIPTS, on_script
+from gateway.api.paths import SCRIPT, SCRIPTS
 from gateway.api.present import binding_json, script_json, timestamp
 from gateway.api.services import Services
 from gateway.catalog.errors import ScriptMissing

@@ -7,9 +7,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.api.body import read_json
-from gateway.api.endpoint import Call
+from gateway.api.endpoint import Call, on_script
 from gateway.api.faces import envelope
-from gateway.api.paths import on_script
 from gateway.api.present import secret_names
 from gateway.api.services import Services
 from gateway.catalog.bindings import SECRET
@@ -62,6 +61,7 @@ async def _get(call: Call) -> Response:
 async def _put(call: Call) -> Response:
     body = await read_json(call.request, NewSecret)
     check_secret_type(body.type)
+    call.trail.detail["secrets"] = [body.name[:255]]
     await call.services.deploys.put_secret(
         call.script_key, body.name, body.text, scope=call.account_scope
     )
@@ -74,6 +74,7 @@ async def _patch(call: Call) -> Response:
     for secret in body.secrets.values():
         if secret is not None:
             check_secret_type(secret.type)
+    call.trail.detail["secrets"] = [name[:255] for name in list(body.secrets)[:128]]
     await call.services.deploys.put_secrets(
         call.script_key,
         {name: secret.text if secret else None for name, secret in body.secrets.items()},
@@ -93,6 +94,7 @@ def check_secret_type(kind: str) -> None:
 
 
 async def _delete(call: Call) -> Response:
+    call.trail.detail["secrets"] = [call.path("secret")[:255]]
     await call.services.deploys.delete_secret(
         call.script_key, call.path("secret"), scope=call.account_scope
     )

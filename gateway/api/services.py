@@ -7,7 +7,10 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from starlette.requests import Request
+
 from gateway.accounts import Tenants, Tokens
+from gateway.api.guard import Guard
 from gateway.catalog import (
     BulkRoutes,
     Deploys,
@@ -21,7 +24,12 @@ from gateway.catalog import (
 )
 from gateway.config import Config
 from gateway.observer import Changes
-from gateway.store.base import SecretStore, Store
+from gateway.store.base import AuditStore, SecretStore, Store
+
+
+def peer_address(request: Request) -> str:
+    """The address at the other end of the connection."""
+    return request.client.host if request.client is not None else ""
 
 
 class TailSubscription(Protocol):
@@ -53,6 +61,8 @@ class Services:
 
     config: Config
     secret_keys: SecretStore
+    audit: AuditStore
+    guard: Guard
     tokens: Tokens
     tenants: Tenants
     namespaces: Namespaces
@@ -64,6 +74,9 @@ class Services:
     tail: TailSource
     render_metrics: Callable[[], bytes]
     readiness: Callable[[], tuple[bool, dict[str, Any]]]
+
+    address_of: Callable[[Request], str] = peer_address
+    """Where a request came from, the operator's proxies left out."""
 
     def email(self, account: str) -> str:
         """The address that clients show for an account; nobody reads mail there."""
@@ -93,6 +106,8 @@ class Services:
         return cls(
             config=config,
             secret_keys=store,
+            audit=store,
+            guard=Guard(config.control),
             tokens=Tokens(store),
             tenants=tenants,
             namespaces=Namespaces(config, store),

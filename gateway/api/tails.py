@@ -10,6 +10,7 @@ from typing import Final
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
+from gateway.accounts import Scope
 from gateway.api.endpoint import Call, endpoint
 from gateway.api.errors import TooManyTails
 from gateway.api.services import Services, TailSource, TailSubscription
@@ -23,8 +24,8 @@ HEARTBEAT_SECONDS: Final = 10.0
 def routes(services: Services) -> list[Route]:
     """The paths of this file."""
     return [
-        endpoint(services, "/v1/tenants/{slug}/tail", "GET", _tenant_tail),
-        endpoint(services, "/v1/scripts/{name}/tail", "GET", _script_tail),
+        endpoint(services, "/v1/tenants/{slug}/tail", "GET", _tenant_tail, need=Scope.TAIL),
+        endpoint(services, "/v1/scripts/{name}/tail", "GET", _script_tail, need=Scope.TAIL),
     ]
 
 

@@ -11,7 +11,7 @@ from starlette.routing import Route
 from gateway.api.body import read_json
 from gateway.api.endpoint import Call, endpoint
 from gateway.api.faces import plain
-from gateway.api.present import tenant_json, timestamp
+from gateway.api.present import tenant_json
 from gateway.api.services import Services
 from gateway.model.script import TenantStatus
 
@@ -27,12 +27,6 @@ class TenantBody(msgspec.Struct, forbid_unknown_fields=True):
     name: str | None = None
 
 
-class TokenBody(msgspec.Struct, forbid_unknown_fields=True):
-    """Body of a POST."""
-
-    label: str = ""
-
-
 def routes(services: Services) -> list[Route]:
     """The paths of this file."""
     return [
@@ -40,10 +34,7 @@ def routes(services: Services) -> list[Route]:
         endpoint(services, TENANT, "PUT", _put),
         endpoint(services, TENANT, "GET", _get),
         endpoint(services, TENANT, "DELETE", _delete),
-        endpoint(services, f"{TENANT}/tokens", "GET", _list_tokens),
-        endpoint(services, f"{TENANT}/tokens", "POST", _issue_token),
-        endpoint(services, f"{TENANT}/tokens/{{token}}", "DELETE", _revoke_token),
-        endpoint(services, "/v1/plans", "GET", _plans),
+        endpoint(services, "/v1/plans", "GET", _plans, about_account=True),
     ]
 
 
@@ -74,34 +65,6 @@ async def _get(call: Call) -> Response:
 async def _delete(call: Call) -> Response:
     call.require_operator()
     await call.services.tenants.delete(call.path("slug"))
-    return Response(status_code=204)
-
-
-async def _list_tokens(call: Call) -> Response:
-    call.require_operator()
-    tenant = await call.services.tenants.get(call.path("slug"))
-    tokens = await call.services.tokens.list(tenant.slug)
-    return plain(
-        {
-            "tokens": [
-                {"id": token.id, "label": token.label, "created_on": timestamp(token.created_ms)}
-                for token in tokens
-            ]
-        }
-    )
-
-
-async def _issue_token(call: Call) -> Response:
-    call.require_operator()
-    body = await read_json(call.request, TokenBody, optional=True)
-    tenant = await call.services.tenants.get(call.path("slug"))
-    issued = await call.services.tokens.issue(tenant.slug, body.label)
-    return plain({"id": issued.id, "token": issued.token, "label": issued.label}, status=201)
-
-
-async def _revoke_token(call: Call) -> Response:
-    call.require_operator()
-    await call.services.tokens.revoke(call.path("slug"), call.path("token"))
     return Response(status_code=204)
 
 

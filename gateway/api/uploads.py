@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from typing import Final
+from weakref import WeakValueDictionary
 
 from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.api.body import read_capped
-from gateway.api.endpoint import Call, Handler
-from gateway.api.errors import BadBody
+from gateway.api.endpoint import Call, Handler, on_script
+from gateway.api.errors import BadBody, UploadTooSlow
 from gateway.api.faces import envelope
 from gateway.api.multipart import Form, parse_upload
-from gateway.api.paths import on_script
 from gateway.api.present import update_json, version_json
 from gateway.api.services import Services
 from gateway.catalog import Upload, parse_metadata
@@ -22,15 +22,25 @@ UPLOAD_SLACK: Final = 2 << 20
 """What an upload may have on top of its modules: metadata and part headers, bytes."""
 UPLOADS_AT_ONCE: Final = 8
 """Bodies of uploads held in memory at the same time."""
+UPLOADS_OF_TENANT: Final = 3
+"""How many of them one tenant's tokens may hold."""
+BODY_SECONDS: Final = 120.0
+"""How long a body may take to arrive, however steadily it drips: it holds a place."""
 
 
 def routes(services: Services) -> list[Route]:
     """The paths of this file."""
     gate = asyncio.Semaphore(UPLOADS_AT_ONCE)
+    own: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     def gated(handler: Handler) -> Handler:
         async def run(call: Call) -> Response:
-            async with gate:
+            tenant = call.principal.tenant
+            if tenant is None:
+                async with gate:
+                    return await handler(call)
+            mine = own.setdefault(tenant, asyncio.Semaphore(UPLOADS_OF_TENANT))
+            async with mine, gate:
                 return await handler(call)
 
         return run
@@ -82,8 +92,14 @@ async def _upload(call: Call) -> Upload:
 
 async def _form(call: Call) -> Form:
     limits = call.services.config.upload
-    return await parse_upload(
-        call.request.headers.get("content-type", ""),
-        read_capped(call.request, (limits.max_mb << 20) + UPLOAD_SLACK),
-        max_modules=limits.max_modules,
-    )
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await parse_upload(
+                call.request.headers.get("content-type", ""),
+                read_capped(call.request, (limits.max_mb << 20) + UPLOAD_SLACK),
+                max_modules=limits.max_modules,
+            )
+    except TimeoutError:
+        raise UploadTooSlow(
+            f"the upload did not arrive within {BODY_SECONDS:.0f} s", fix="send it faster"
+        ) from None

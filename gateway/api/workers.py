@@ -39,7 +39,7 @@ def routes(services: Services) -> list[Route]:
         endpoint(services, f"{workers}/services/{{name}}", "GET", _service),
         endpoint(services, f"{workers}/services/{{name}}", "DELETE", _delete),
         endpoint(services, f"{workers}/workers/{{name}}", "GET", _worker),
-        endpoint(services, f"{workers}/subdomain", "GET", _account_subdomain),
+        endpoint(services, f"{workers}/subdomain", "GET", _account_subdomain, about_account=True),
     ]
 
 

@@ -8,6 +8,7 @@ import typer
 
 from gateway import __version__
 from gateway.cli import (
+    audit,
     demo,
     deploy,
     doctor,
@@ -56,6 +57,7 @@ app.add_typer(scripts.app, name="scripts", rich_help_panel="Build")
 app.add_typer(tenants.app, name="tenants", rich_help_panel="Operate")
 app.add_typer(routes.app, name="routes", rich_help_panel="Operate")
 app.add_typer(tokens.app, name="tokens", rich_help_panel="Operate")
+audit.register(app)
 app.add_typer(keys.app, name="keys", rich_help_panel="Operate")
 app.command("plans", epilog=examples("waypost plans"), rich_help_panel="Operate")(scripts.plans)
 serve.register(app)

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.model.audit import AuditEntry, AuditQuery
 from gateway.model.script import Deployment, Namespace, Script, ScriptKey, Tenant, Version
 
 
@@ -135,6 +136,13 @@ class StoredToken(msgspec.Struct, frozen=True):
     """None: the operator's."""
     created_ms: int
     label: str = ""
+    scope: str = "deploy"
+    """What it may do: ``admin``, ``deploy``, ``read`` or ``tail``."""
+    script: str | None = None
+    """The only script it may touch; None: every one of its tenant."""
+    expires_ms: int | None = None
+    used_ms: int | None = None
+    """When it was last used, to about a minute."""
 
 
 class AccountStore(Protocol):
@@ -161,8 +169,24 @@ class AccountStore(Protocol):
     async def list_tokens(self, tenant: str | None) -> list[StoredToken]:
         """Tokens of a tenant, or the operator's."""
 
+    async def replace_token(self, token_id: str, token_hash: str) -> bool:
+        """Give a token another secret; False when absent."""
+
+    async def touch_token(self, token_id: str, used_ms: int) -> None:
+        """Note when a token was used."""
+
     async def delete_token(self, token_id: str) -> bool:
         """Revoke a token; False when absent."""
+
+
+class AuditStore(Protocol):
+    """The audit log: entries can be added and read, nothing else."""
+
+    async def add_audit(self, entry: AuditEntry) -> None:
+        """Add an entry; durable when it returns."""
+
+    async def list_audit(self, query: AuditQuery, *, limit: int = 100) -> list[AuditEntry]:
+        """Entries, newest first."""
 
 
 class Store(
@@ -173,6 +197,7 @@ class Store(
     VersionStore,
     SecretStore,
     AccountStore,
+    AuditStore,
     Protocol,
 ):
     """All aggregates of one node, and its life."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
+
 from gateway.model.script import Tenant, TenantStatus
 from gateway.store.base import StoredToken
 from gateway.store.sqlite.connections import Connections, Row
@@ -13,7 +15,8 @@ _TENANTS: Final = (
     "SELECT t.slug, COALESCE(CAST(kv.value AS TEXT), ''), t.status, t.created_ms, t.name"
     " FROM tenants t LEFT JOIN kv ON kv.key = 'plan:' || t.slug"
 )
-_TOKENS: Final = "SELECT id, hash, tenant, created_ms, label FROM tokens"
+_COLUMNS: Final = "id, hash, tenant, created_ms, label, scope, script, expires_ms, used_ms"
+_TOKENS: Final = f"SELECT {_COLUMNS} FROM tokens"  # noqa: S608
 
 
 class SqliteAccounts:
@@ -71,8 +74,8 @@ class SqliteAccounts:
         """Store a token's hash."""
         async with self._db.transaction() as connection:
             await connection.execute(
-                "INSERT INTO tokens (id, hash, tenant, created_ms, label) VALUES (?, ?, ?, ?, ?)",
-                (token.id, token.hash, token.tenant, token.created_ms, token.label),
+                f"INSERT INTO tokens ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+                msgspec.structs.astuple(token),
             )
 
     async def find_token(self, token_hash: str) -> StoredToken | None:
@@ -87,6 +90,21 @@ class SqliteAccounts:
             (tenant,),
         )
         return [StoredToken(*row) for row in rows]
+
+    async def replace_token(self, token_id: str, token_hash: str) -> bool:
+        """Give a token another secret; False when absent."""
+        async with self._db.transaction() as connection:
+            cursor = await connection.execute(
+                "UPDATE tokens SET hash = ?, used_ms = NULL WHERE id = ?", (token_hash, token_id)
+            )
+            return cursor.rowcount > 0
+
+    async def touch_token(self, token_id: str, used_ms: int) -> None:
+        """Note when a token was used."""
+        async with self._db.transaction() as connection:
+            await connection.execute(
+                "UPDATE tokens SET used_ms = ? WHERE id = ?", (used_ms, token_id)
+            )
 
     async def delete_token(self, token_id: str) -> bool:
         """Revoke a token; False when absent."""
