@@ -256,10 +256,11 @@ class Exchange:
             protocol.encode(FrameType.BODY, self.stream, chunk, protocol.END if end else 0)
         )
 
-    def cancel(self) -> None:
-        """Tell the instance that nobody waits for the answer."""
+    def cancel(self, *, at_once: bool = False) -> None:
+        """Tell the instance that nobody waits for the answer, or for anything after it."""
         if not self.done:
-            self._channel.send(protocol.encode(FrameType.CANCEL, self.stream))
+            flags = protocol.END if at_once else 0
+            self._channel.send(protocol.encode(FrameType.CANCEL, self.stream, flags=flags))
 
 
 def _containers(value: object, limit: int) -> int:

@@ -231,7 +231,7 @@ class Instance:
         """Stop waiting for an invocation that may still run; the process serves nothing new."""
         if exchange.done:
             return
-        exchange.cancel()
+        exchange.cancel(at_once=True)
         exchange.finish()
         if self.state is State.SERVING:
             self._take_no_more()

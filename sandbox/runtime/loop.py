@@ -140,7 +140,7 @@ class Server:
             elif kind == FrameType.CREDIT:
                 self._grant(invocation, decode_credit(payload))
             elif kind == FrameType.CANCEL:
-                self._cancel(invocation)
+                self._cancel(invocation, at_once=bool(flags & END))
             elif invocation.socket is not None:
                 invocation.socket.on_frame(frame)
 
@@ -266,12 +266,12 @@ class Server:
         if self._draining:
             self._check_drained()
 
-    def _cancel(self, invocation: Invocation) -> None:
-        """Nobody waits for the answer: the first time end the handler, then what it left behind."""
+    def _cancel(self, invocation: Invocation, *, at_once: bool) -> None:
+        """Nobody waits for the answer: end the handler; what it left behind gets a while."""
         if invocation.handled:
             invocation.cancelled = True
-            if invocation.task is not None:
-                invocation.task.cancel()
+            wait = 0 if at_once else _CANCEL_GRACE_SECONDS
+            self.loop.call_later(wait, _cancel_rest, invocation)
             return
         invocation.cancel(ClientGone("the client closed the connection"))
         task = self._awaited if invocation is self._running else invocation.task
@@ -285,6 +285,11 @@ class Server:
     def _check_drained(self) -> None:
         if not self.invocations:
             self._drained.set()
+
+
+def _cancel_rest(invocation: Invocation) -> None:
+    if invocation.task is not None and not invocation.finished:
+        invocation.task.cancel()
 
 
 def _cancel_handler(invocation: Invocation, task: asyncio.Task[None]) -> None:

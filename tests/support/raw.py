@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -88,12 +89,27 @@ class Wire:
             found.append(self.answer())
         return found
 
+    def rest(self) -> bytes:
+        """All bytes until the server's end of the connection, which may be a reset."""
+        found = b""
+        try:
+            while piece := self._file.read1():
+                found += piece
+        except ConnectionResetError:
+            pass
+        return found
+
     def ended(self) -> bool:
         """Wait for the server's end of the connection; False when it says something instead."""
         try:
             return not self._file.read(1)
         except ConnectionResetError:
             return True
+
+    def reset_on_close(self) -> None:
+        """Leave without a word: a mere end of sending may come from a client that still reads."""
+        linger = struct.pack("ii", 1, 0)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
 
     def close(self) -> None:
         self._file.close()

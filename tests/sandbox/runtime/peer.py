@@ -169,8 +169,8 @@ class Instance:
     def send_body(self, stream: int, data: bytes, *, end: bool) -> None:
         self.wire.sendall(encode(FrameType.BODY, stream, data, END if end else 0))
 
-    def cancel(self, stream: int) -> None:
-        self.wire.sendall(encode(FrameType.CANCEL, stream))
+    def cancel(self, stream: int, *, at_once: bool = False) -> None:
+        self.wire.sendall(encode(FrameType.CANCEL, stream, flags=END if at_once else 0))
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)

@@ -280,12 +280,24 @@ def test_wait_until_survives_a_client_that_leaves(instance: Instance) -> None:
     assert [error.kind for error in reply.exceptions] == ["canceled"]
 
 
-def test_cancel_after_the_response_ends_wait_until(instance: Instance) -> None:
+def test_wait_until_survives_a_client_that_does_not_read_the_response(instance: Instance) -> None:
     instance.load(WAITING)
     stream = instance.open()
     reply = instance.replies[stream]
     instance.until(lambda: bool(reply.logs) and reply.ended)
     instance.cancel(stream)
+    instance.get("/go")
+    assert instance.finish(stream).lines("log") == ["started", "done"]
+    assert reply.exceptions == []
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_cancel_after_the_response_ends_wait_until(instance: Instance, at_once: bool) -> None:
+    instance.load(WAITING)
+    stream = instance.open()
+    reply = instance.replies[stream]
+    instance.until(lambda: bool(reply.logs) and reply.ended)
+    instance.cancel(stream, at_once=at_once)
     assert instance.finish(stream).lines("log") == ["started"]
     assert [error.kind for error in reply.exceptions] == ["canceled"]
 

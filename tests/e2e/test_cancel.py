@@ -1,0 +1,302 @@
+"""Whoever leaves, and whenever: nothing of the request stays behind, and what is cut looks cut."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine, Generator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.app import Node
+from gateway.config import Config, Listen
+from gateway.pool.pool import Pool
+from tests.support.node import OPERATOR_TOKEN, LiveNode
+from tests.support.raw import wire
+
+WORKER = """
+from workers import Response, WorkerEntrypoint, fetch
+
+class Default(WorkerEntrypoint):
+    async def fetch(self, request):
+        body = await request.bytes()
+        if request.url.endswith("/inner"):
+            return Response("inner")
+        inner = await fetch("http://both.localhost/inner")
+        async def chunks():
+            for _ in range(8):
+                yield body[:65536]
+            yield await inner.bytes()
+        return Response(chunks())
+"""
+ASGI = """
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        return
+    body = b""
+    while (message := await receive()).get("more_body"):
+        body += message["body"]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(8):
+        await send({"type": "http.response.body", "body": body[:65536], "more_body": True})
+    await send({"type": "http.response.body", "body": b"end"})
+"""
+
+
+class Observed(Node):
+    """A node that shows its rooms."""
+
+    async def _rooms(self, *given: Any) -> Any:
+        rooms = await super()._rooms(*given)
+        self.edge = rooms[0]
+        return rooms
+
+    @property
+    def pool(self) -> Pool:
+        return self.edge._dispatcher._leases.pool  # type: ignore[attr-defined, no-any-return]
+
+    def forget(self) -> None:
+        """Let the next request look everything up, and start its own instance."""
+        self.edge._dispatcher._resolver.everything_changed()  # type: ignore[attr-defined]
+        for instance in self.pool.instances():
+            self.pool.retire(instance.version.key)
+
+    def held(self) -> dict[str, Any]:
+        """All that requests hold of the node."""
+        dispatcher = self.edge._dispatcher
+        instances = self.pool.instances()
+        return {
+            "permits": dict(dispatcher._gate._tenants),  # type: ignore[attr-defined]
+            "leases": set(dispatcher._leases.active),  # type: ignore[attr-defined]
+            "in flight": [i for i in instances if i.in_flight],
+            "reserved": [i for i in instances if i.reserved],
+            "streams": [i for i in instances if i.channel.exchanges],
+            "subrequests": [i for i in instances if i._subrequests._calls],
+            "waiting": [
+                g for g in self.pool._groups.values() if any(not w.done() for w in g.waiters)
+            ],
+        }
+
+
+@asynccontextmanager
+async def observed(data_dir: Path) -> AsyncIterator[Observed]:
+    node = Observed(Config(listen=Listen(port=0), api=Listen(port=0), data_dir=str(data_dir)))
+    async with node.running({"WAYPOST_OPERATOR_TOKEN": OPERATOR_TOKEN}) as started:
+        live = LiveNode(started, node)
+        try:
+            for name, source in (("both", WORKER), ("plain", ASGI)):
+                await asyncio.to_thread(partial(live.deploy, name, source, plan="enterprise"))
+            yield node
+        finally:
+            live.close()
+
+
+class CancelledAt:
+    """Runs a coroutine in a task that is cancelled at its nth suspension."""
+
+    def __init__(self, work: Coroutine[Any, Any, None], at: int) -> None:
+        self._work = work
+        self._at = at
+        self.suspensions = 0
+
+    async def run(self) -> None:
+        task = asyncio.create_task(self._main())
+        await asyncio.wait([task], timeout=20)
+        assert task.done(), f"stuck when cancelled at suspension {self._at}"
+        if not task.cancelled():
+            task.result()
+
+    async def _main(self) -> None:
+        await self
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        task = asyncio.current_task()
+        assert task is not None
+        step = partial(self._work.send, None)
+        while True:
+            try:
+                future = step()
+            except StopIteration:
+                return
+            self.suspensions += 1
+            if self.suspensions == self._at:
+                asyncio.get_running_loop().call_soon(task.cancel)
+            try:
+                yield future
+                step = partial(self._work.send, None)
+            except BaseException as error:
+                step = partial(self._work.throw, error)
+
+
+def request(node: Observed, name: str, sent: list[bytes]) -> Coroutine[Any, Any, None]:
+    """A request whose body comes in pieces, and whose client waits before it takes a piece."""
+    pieces = [b"x" * 50_000] * 6
+    gone = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0)
+        if pieces:
+            return {"type": "http.request", "body": pieces.pop(), "more_body": bool(pieces)}
+        await gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        await asyncio.sleep(0)
+        sent.append(message.get("body", b""))
+
+    headers = [(b"host", f"{name}.localhost".encode()), (b"transfer-encoding", b"chunked")]
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "POST",
+        "scheme": "http",
+        "path": "/",
+        "raw_path": b"/",
+        "query_string": b"",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": None,
+    }
+    return node.edge(scope, receive, send)
+
+
+async def nothing_held(node: Observed, at: int) -> None:
+    """Wait until all is given back, as it must be in moments."""
+    for _ in range(400):
+        held = {what: found for what, found in node.held().items() if found}
+        if not held:
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError(f"cancelled at suspension {at}: still held: {held}")
+
+
+@pytest.mark.parametrize("name", ["both", "plain"])
+@pytest.mark.parametrize("cold", [False, True])
+def test_cancelled_at_every_await_nothing_stays_behind(
+    tmp_path: Path, name: str, cold: bool
+) -> None:
+    async def main() -> int:
+        async with observed(tmp_path) as node:
+            # The first one through fills the caches.
+            await request(node, name, [])
+            await nothing_held(node, 0)
+            at, tasks = 0, len(asyncio.all_tasks())
+            while True:
+                at += 1
+                if cold:
+                    node.forget()
+                sent: list[bytes] = []
+                work = CancelledAt(request(node, name, sent), at)
+                await work.run()
+                await nothing_held(node, at)
+                assert len(asyncio.all_tasks()) <= tasks + 2
+                if work.suspensions < at:
+                    assert sum(map(len, sent)) > 8 * 50_000
+                    return at
+
+    assert asyncio.run(main()) > 10
+
+
+DYING = """
+import asyncio, os
+from workers import Response, WorkerEntrypoint
+
+class Default(WorkerEntrypoint):
+    async def fetch(self, request):
+        path = request.url.partition("localhost")[2]
+        async def chunks():
+            yield b"x" * 1000
+            await asyncio.sleep(0.05)
+            if "raise" in path:
+                raise RuntimeError("within the stream")
+            os._exit(3)
+        return Response(chunks(), headers={"content-length": "5000"} if "length" in path else {})
+"""
+STAYING = """
+import asyncio
+from workers import Response, WorkerEntrypoint
+
+async def afterwards():
+    await asyncio.sleep(0.5)
+    print("afterwards")
+
+class Default(WorkerEntrypoint):
+    async def fetch(self, request):
+        self.ctx.waitUntil(afterwards())
+        try:
+            await asyncio.sleep(20)
+        except asyncio.CancelledError:
+            print("cancelled")
+            raise
+"""
+LISTENING = """
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        return
+    while (message := await receive())["type"] != "http.disconnect":
+        pass
+    print("disconnected")
+"""
+
+
+@pytest.fixture(scope="module")
+def port(node: LiveNode) -> int:
+    for name, source in (("dying", DYING), ("staying", STAYING), ("listening", LISTENING)):
+        node.deploy(name, source, plan="enterprise")
+    return node.started.tenant_port
+
+
+def get(name: str, path: str = "/") -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: {name}.localhost\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "outcome"),
+    [
+        ("/chunked", "responseStreamDisconnected"),
+        ("/length", "responseStreamDisconnected"),
+        ("/chunked-raise", "exception"),
+        ("/length-raise", "exception"),
+    ],
+)
+def test_an_answer_whose_tenant_dies_within_it_never_looks_whole(
+    node: LiveNode, port: int, path: str, outcome: str
+) -> None:
+    with node.tail("dying") as tail, wire(port) as connection:
+        connection.send(get("dying", path))
+        raw = connection.rest()
+        (event,) = tail.wait()
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ")
+    assert b"x" * 1000 in body
+    if path.startswith("/length"):
+        assert (b"content-length: 5000" in head.lower(), len(body)) == (True, 1000)
+    else:
+        assert not body.endswith(b"0\r\n\r\n")
+    assert event["outcome"] == outcome
+    assert event["exceptions"]
+
+
+def test_what_waits_until_afterwards_is_finished_though_the_client_left(
+    node: LiveNode, port: int
+) -> None:
+    with node.tail("staying") as tail:
+        with wire(port) as connection:
+            connection.reset_on_close()
+            connection.send(get("staying"))
+        (event,) = tail.wait()
+    assert event["outcome"] == "canceled"
+    assert [line["message"] for line in event["logs"]] == [["cancelled"], ["afterwards"]]
+
+
+def test_an_asgi_application_is_told(node: LiveNode, port: int) -> None:
+    with node.tail("listening") as tail:
+        with wire(port) as connection:
+            connection.reset_on_close()
+            connection.send(get("listening"))
+        (event,) = tail.wait()
+    assert event["outcome"] == "canceled"
+    assert [line["message"] for line in event["logs"]] == [["disconnected"]]
