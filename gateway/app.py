@@ -42,6 +42,7 @@ from gateway.pool.pool import Pool
 from gateway.pool.starter import Launcher, Starter
 from gateway.routing.resolver import Resolver
 from gateway.sockets import Sockets, listen_on
+from gateway.store.lock import NodeLock
 from gateway.store.sealing import VARIABLE as KEYS_VARIABLE
 from gateway.store.sealing import GivenKeys, KeyFile, KeySource
 from gateway.store.sqlite import SqliteStore
@@ -75,9 +76,10 @@ class Started(msgspec.Struct, frozen=True):
 class _Changes:
     """What the catalogue changes, told to the caches and to the pool."""
 
-    def __init__(self, resolver: Resolver, pool: Pool) -> None:
+    def __init__(self, resolver: Resolver, pool: Pool, metrics: Metrics) -> None:
         self._resolver = resolver
         self._pool = pool
+        self._metrics = metrics
 
     def hostname_changed(self, hostname: str) -> None:
         self._resolver.hostname_changed(hostname)
@@ -86,9 +88,18 @@ class _Changes:
         self._resolver.script_changed(key)
         self._pool.retire(key)
 
+    def script_removed(self, key: ScriptKey) -> None:
+        self.script_changed(key)
+        self._metrics.forget(key)
+
     def tenant_changed(self, slug: str) -> None:
         self._resolver.tenant_changed(slug)
         self._pool.retire_tenant(slug)
+
+    def tenant_removed(self, slug: str) -> None:
+        self._pool.retire_tenant(slug)
+        self._metrics.forget_tenant(slug)
+        self._resolver.everything_changed()
 
     def everything_changed(self) -> None:
         self._resolver.everything_changed()
@@ -125,17 +136,19 @@ class Node:
 
     @contextlib.asynccontextmanager
     async def running(
-        self, environment: dict[str, str], sockets: Sockets | None = None
+        self, environment: dict[str, str], sockets: Sockets | None = None, *, manager: str = ""
     ) -> AsyncIterator[Started]:
         """Build the rooms in order, listen, and take everything down in reverse on the way out.
 
-        Listens on ``sockets``; where there are none, on the addresses of the configuration.
+        Listens on ``sockets``; where there are none, on the addresses of the configuration. Nodes
+        of the same ``manager`` may share a data directory while one follows the other.
         The zygote starts before any secret is read, so that none can be in its memory.
         """
         async with contextlib.AsyncExitStack() as stack:
             await self.supervisor.start()
             stack.push_async_callback(self.supervisor.close)
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            stack.callback(NodeLock.take(self.data_dir, manager).release)
             store = SqliteStore(self.data_dir / "waypost.db", self._keys(environment))
             await store.open()
             stack.push_async_callback(store.close)
@@ -197,7 +210,7 @@ class Node:
         services = Services.build(
             config=config,
             store=store,
-            changes=_Changes(resolver, pool),
+            changes=_Changes(resolver, pool, self.metrics),
             launcher=Launcher(starter, pool.adopt, pool.changed),
             tail=self.tail,
             render_metrics=self.metrics.render,
@@ -308,7 +321,8 @@ def run(config: Config, *, sockets: Sockets, announce: Callable[[Started], None]
         told: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
         _listen_for_signals(told)
         node = Node(config)
-        async with node.running(environment, sockets) as started:
+        manager = f"manager-{os.getppid()}"
+        async with node.running(environment, sockets, manager=manager) as started:
             settle_heap()
             announce(started)
             if await told is signal.SIGUSR2:

@@ -24,7 +24,6 @@ class Observer:
     def instance_stopped(self, key: ScriptKey, tenant: str, why: str) -> None:
         """An instance is gone."""
 
-
     def websocket_opened(self, key: ScriptKey, tenant: str) -> None:
         """A WebSocket of a script is open."""
 
@@ -82,10 +81,16 @@ class Changes(Protocol):
         """The record of a hostname was set or removed."""
 
     def script_changed(self, key: ScriptKey) -> None:
-        """A script has a new serving version, or is gone."""
+        """A script has a new serving version."""
+
+    def script_removed(self, key: ScriptKey) -> None:
+        """A script is gone."""
 
     def tenant_changed(self, slug: str) -> None:
-        """A tenant's plan or status changed, or it is gone."""
+        """A tenant's plan or status changed."""
+
+    def tenant_removed(self, slug: str) -> None:
+        """A tenant is gone, with its scripts and hostnames."""
 
     def everything_changed(self) -> None:
         """Too much changed to name."""

@@ -90,8 +90,7 @@ class Tenants:
             try:
                 existed = await self._store.delete_tenant(slug)
             finally:
-                self._changes.tenant_changed(slug)
-                self._changes.everything_changed()
+                self._changes.tenant_removed(slug)
         if not existed:
             raise TenantMissing(f"there is no tenant {slug!r}")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,8 +16,13 @@ from gateway.api.services import Services
 def routes(services: Services) -> list[Route]:
     """The paths of this file."""
 
+    one_at_a_time = asyncio.Lock()
+
     async def metrics(request: Request) -> Response:
-        return Response(services.render_metrics(), headers={"content-type": CONTENT_TYPE_LATEST})
+        # Thousands of series take long to write down: requests go on meanwhile.
+        async with one_at_a_time:
+            text = await asyncio.to_thread(services.render_metrics)
+        return Response(text, headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def healthz(request: Request) -> Response:
         return plain({"status": "ok"})

@@ -44,7 +44,7 @@ class Scripts:
             try:
                 existed = await self._store.delete_script(key)
             finally:
-                self._changes.script_changed(key)
+                self._changes.script_removed(key)
         if not existed:
             raise missing(key)
 

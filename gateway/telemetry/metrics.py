@@ -178,6 +178,12 @@ class Metrics(Observer):
         """A script is gone: its series end."""
         self._series.pop(key, None)
 
+    def forget_tenant(self, tenant: str) -> None:
+        """A tenant is gone: the series of its scripts end."""
+        mark = f",{_labels(('tenant',), (tenant,))},"
+        for key in [key for key, series in self._series.items() if mark in series.labels]:
+            del self._series[key]
+
     def render(self) -> bytes:
         """All metrics in Prometheus's text format."""
         return "".join(self._lines()).encode() + generate_latest(self.registry)

@@ -83,6 +83,12 @@ class RecordingChanges:
     def script_changed(self, key: ScriptKey) -> None:
         self.events.append(f"script {key.name}")
 
+    def script_removed(self, key: ScriptKey) -> None:
+        self.events.append(f"removed {key.name}")
+
+    def tenant_removed(self, slug: str) -> None:
+        self.events.append(f"removed tenant {slug}")
+
     def tenant_changed(self, slug: str) -> None:
         self.events.append(f"tenant {slug}")
 

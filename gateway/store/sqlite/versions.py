@@ -11,7 +11,7 @@ import aiosqlite
 import msgspec
 
 from gateway.model.script import Deployment, Module, Script, ScriptKey, Version
-from gateway.store.sealing import Keyring, Sealed
+from gateway.store.sealing import Keyring, KeySource, Sealed
 from gateway.store.sqlite.catalog import COLUMNS, script_row
 from gateway.store.sqlite.connections import Connections, Row
 from gateway.store.sqlite.secrets import seal, with_secrets, without_secrets
@@ -29,6 +29,7 @@ class SqliteVersions:
 
     _db: Connections
     _ring: Keyring
+    _source: KeySource
 
     async def put_version(self, version: Version) -> Script:
         """Store a version and make it the serving one; the oldest beyond twenty go."""
@@ -147,7 +148,11 @@ class SqliteVersions:
 
     def _open(self, row: Row) -> Version:
         """The version of a row, with its secrets."""
-        return with_secrets(self._ring, _decode(row[:2]), Sealed(*row[2:]))
+        sealed = Sealed(*row[2:])
+        if sealed.key_id and sealed.key_id not in self._ring.ids:
+            # The node that follows this one, or went before, has rotated the keys.
+            self._ring = self._source.load(create=False)
+        return with_secrets(self._ring, _decode(row[:2]), sealed)
 
 
 _UPSERT_SCRIPT: Final = (
