@@ -13,11 +13,12 @@ from msgspec.structs import asdict, replace
 from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.routing.hosts import normalise_host
+from sandbox import LEVELS
 
 Places: TypeAlias = dict[tuple[str, ...], str]
 """Where each value was given: ``("plans", "free", "cpu_ms")`` → ``routing.yaml:12``."""
 
-MINIMUM_LEVELS: Final = ("full", "namespaces")
+MINIMUM_LEVELS: Final = tuple(reversed(LEVELS))
 CGROUPS: Final = ("auto", "required")
 LEAST_ROTATION_SECONDS: Final = 60
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")

@@ -7,8 +7,7 @@ plans or databases.
 from __future__ import annotations
 
 from sandbox import protocol
-from sandbox.doctor import Barrier, examine_host
-from sandbox.doctor import level as host_level
+from sandbox.doctor import examine_host
 from sandbox.errors import (
     HostUnfit,
     JailError,
@@ -17,6 +16,10 @@ from sandbox.errors import (
     SpawnError,
     SupervisorDown,
 )
+from sandbox.ladder import EVERY as LEVELS
+from sandbox.ladder import RUNGS, Barrier, Rung, reaches
+from sandbox.ladder import highest as host_level
+from sandbox.ladder import missing as missing_barriers
 from sandbox.outcome import ExitStatus, Outcome, classify_exit
 from sandbox.spec import MIB, SandboxSpec, SupervisorSettings
 from sandbox.supervisor.instance import Sandbox
@@ -25,7 +28,9 @@ from sandbox.supervisor.supervisor import Supervisor
 from sandbox.supervisor.watchdog import Watchdog
 
 __all__ = [
+    "LEVELS",
     "MIB",
+    "RUNGS",
     "Barrier",
     "Charge",
     "ExitStatus",
@@ -34,6 +39,7 @@ __all__ = [
     "Meter",
     "Outcome",
     "ProtocolError",
+    "Rung",
     "Sandbox",
     "SandboxError",
     "SandboxSpec",
@@ -45,5 +51,7 @@ __all__ = [
     "classify_exit",
     "examine_host",
     "host_level",
+    "missing_barriers",
     "protocol",
+    "reaches",
 ]

@@ -1,10 +1,6 @@
 """Which barriers this host offers, what follows, and how to get the missing ones.
 
-The ladder of levels:
-
-``full``        namespaces, Landlock and seccomp
-``namespaces``  namespaces and seccomp
-``none``        a barrier that every level needs is missing: untrusted code does not run
+What they add up to: :mod:`sandbox.ladder`.
 """
 
 from __future__ import annotations
@@ -14,21 +10,20 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from sandbox import ladder
 from sandbox.jail.syscall_numbers import NUMBERS
-from sandbox.supervisor import cgroups
-
-LEVEL_FULL: Final = "full"
-LEVEL_NAMESPACES: Final = "namespaces"
-LEVEL_NONE: Final = "none"
+from sandbox.ladder import Barrier
+from sandbox.supervisor import cgroups, runtime_files
 
 LANDLOCK: Final = "Landlock"
+SCOPES: Final = "Landlock scopes"
 CGROUP: Final = "cgroup"
 LANDLOCK_FIX: Final = "run Linux 5.13 or newer with `landlock` in the `lsm=` boot parameter"
+SCOPES_FIX: Final = "run Linux 6.12 or newer with `landlock` in the `lsm=` boot parameter"
+_NAMESPACED: Final = (ladder.NAMESPACES, ladder.FULL)
 _PROGRAM: Final = Path(__file__).parent / "jail" / "host_probe.py"
 _TIMEOUT_SECONDS: Final = 30
 _SLICE_TOGGLE: Final = (6, 12)
@@ -38,54 +33,23 @@ _DOCKER_FIX: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Barrier:
-    """One thing that stands, or does not, between tenant code and the host."""
-
-    name: str
-    available: bool
-    required: bool
-    """True: without it no untrusted code runs at any level."""
-    detail: str
-    """What was seen."""
-    consequence: str
-    """What follows when it is missing."""
-    fix: str
-    """What the operator does about it; empty when there is nothing to do."""
-
-
 def examine_host() -> list[Barrier]:
     """Try every barrier, with no lasting effect. Blocks for about 0.1 s."""
     errors = _probe()
     return [
         _architecture(),
-        _user(errors["user"]),
+        *_user(errors),
         *_namespaces(errors),
-        _required(
+        _needed(
             "seccomp",
             errors["seccomp"],
             "every system call of the kernel would be open to tenants",
             "run a kernel with CONFIG_SECCOMP_FILTER",
         ),
-        Barrier(
-            LANDLOCK,
-            not errors["landlock"],
-            required=False,
-            detail=errors["landlock"] or "offered by the kernel",
-            consequence="files are protected by mounts alone; level `namespaces`",
-            fix=LANDLOCK_FIX if errors["landlock"] else "",
-        ),
+        *_landlock(errors),
         _exact_cpu(errors["nice"]),
         _cgroup(),
     ]
-
-
-def level(barriers: Sequence[Barrier]) -> str:
-    """Return the highest rung of the ladder that these barriers make."""
-    if any(barrier.required and not barrier.available for barrier in barriers):
-        return LEVEL_NONE
-    landlock = any(barrier.name == LANDLOCK and barrier.available for barrier in barriers)
-    return LEVEL_FULL if landlock else LEVEL_NAMESPACES
 
 
 def _probe() -> dict[str, str]:
@@ -97,8 +61,10 @@ def _probe() -> dict[str, str]:
     return results
 
 
-def _required(name: str, error: str, consequence: str, fix: str) -> Barrier:
-    return Barrier(name, not error, True, error or "works", consequence, "" if not error else fix)
+def _needed(
+    name: str, error: str, consequence: str, fix: str, levels: tuple[str, ...] = ladder.EVERY
+) -> Barrier:
+    return Barrier(name, not error, levels, error or "works", consequence, fix if error else "")
 
 
 def _architecture() -> Barrier:
@@ -107,24 +73,63 @@ def _architecture() -> Barrier:
     return Barrier(
         "architecture",
         known and sys.platform == "linux",
-        True,
+        ladder.EVERY,
         f"{machine}, {platform.system()} {platform.release()}",
         "there is no system call policy for it",
         "" if known else f"run on Linux on one of {', '.join(NUMBERS)}",
     )
 
 
-def _user(error: str) -> Barrier:
-    if os.geteuid() == 0:
-        return Barrier(
-            "user ids", True, True, "runs as root; each instance gets a user id of its own", "", ""
-        )
-    return _required(
-        "user namespaces",
-        error,
-        "an ordinary user cannot make the other namespaces",
-        _user_namespace_fix(),
-    )
+def _user(errors: dict[str, str]) -> list[Barrier]:
+    if os.geteuid() != 0:
+        return [
+            _needed(
+                "user namespaces",
+                errors["user"],
+                "an ordinary user cannot make the other namespaces",
+                _user_namespace_fix(),
+                _NAMESPACED,
+            )
+        ]
+    return [
+        _needed(
+            "user ids",
+            errors["ids"],
+            "instances would be root",
+            "leave the node CAP_SETUID, CAP_SETGID, CAP_SETPCAP and CAP_KILL, and map the ids from"
+            " 200000 on; or run it as an ordinary user",
+        ),
+        _needed(
+            "private directories",
+            errors["directories"] or runtime_files.closed_to_others(),
+            "without namespaces other user ids could not be shown the runtime and their bundle",
+            "leave the node CAP_CHOWN and CAP_DAC_OVERRIDE, and install Python and Waypost where"
+            " every user may read them; or run it as an ordinary user",
+            (ladder.LANDLOCK,),
+        ),
+    ]
+
+
+def _landlock(errors: dict[str, str]) -> list[Barrier]:
+    offered = errors["landlock"]
+    scopes = offered or errors["scopes"]
+    return [
+        _needed(
+            LANDLOCK,
+            offered,
+            "files are protected by mounts alone; level `namespaces`",
+            LANDLOCK_FIX,
+            (ladder.FULL, ladder.LANDLOCK),
+        ),
+        _needed(
+            SCOPES,
+            scopes,
+            "nothing but namespaces and seccomp keeps signals and abstract sockets inside;"
+            " no level without namespaces",
+            SCOPES_FIX,
+            (ladder.LANDLOCK,),
+        ),
+    ]
 
 
 def _user_namespace_fix() -> str:
@@ -158,7 +163,7 @@ def _namespaces(errors: dict[str, str]) -> list[Barrier]:
     }
     fix = _container_fix("give the process CAP_SYS_ADMIN or run it as an ordinary user")
     return [
-        _required(f"{name} namespace", errors[name], consequence, fix)
+        _needed(f"{name} namespace", errors[name], consequence, fix, _NAMESPACED)
         for name, consequence in consequences.items()
     ]
 
@@ -178,7 +183,7 @@ def _exact_cpu(nice_error: str) -> Barrier:
     return Barrier(
         "exact CPU clock",
         available,
-        required=False,
+        levels=(),
         detail=detail,
         consequence="CPU limits overshoot by up to one scheduler tick (1 to 4 ms)",
         fix="" if available else "give the process CAP_SYS_NICE, or run Linux 6.12 or newer",
@@ -193,7 +198,7 @@ def _cgroup() -> Barrier:
     return Barrier(
         CGROUP,
         not fix,
-        required=False,
+        levels=(),
         detail=detail,
         consequence="memory is limited by address space and sampling, not by the kernel's account:"
         " pages of /tmp and of the kernel count against limits of their own",

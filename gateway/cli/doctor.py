@@ -18,9 +18,15 @@ from gateway.cli.output import CliError, Output, table
 from gateway.cli.serve import ConfigOption, read_config
 from gateway.cli.session import Session, examples, offline
 from gateway.config import Config
-from sandbox import Barrier, examine_host, host_level
-
-_LEVELS = ("none", "namespaces", "full")
+from sandbox import (
+    RUNGS,
+    Barrier,
+    Rung,
+    examine_host,
+    host_level,
+    missing_barriers,
+    reaches,
+)
 
 
 class Check(msgspec.Struct, frozen=True):
@@ -43,7 +49,7 @@ class Findings(msgspec.Struct, frozen=True):
     @property
     def fit(self) -> bool:
         """A node so configured would run untrusted code here."""
-        return _LEVELS.index(self.level) >= _LEVELS.index(self.minimum_level)
+        return reaches(self.level, self.minimum_level)
 
 
 def register(app: typer.Typer) -> None:
@@ -87,13 +93,23 @@ def _plain(findings: Findings) -> dict[str, Any]:
         "fit": findings.fit,
         "level": findings.level,
         "minimum_level": findings.minimum_level,
+        "levels": [_rung(rung, findings.barriers) for rung in RUNGS],
         "barriers": [_barrier(barrier) for barrier in findings.barriers],
         "checks": msgspec.to_builtins(findings.checks),
     }
 
 
+def _rung(rung: Rung, barriers: list[Barrier]) -> dict[str, Any]:
+    return {
+        "level": rung.level,
+        "stands_on": rung.stands_on,
+        "lost": rung.lost,
+        "missing": [barrier.name for barrier in missing_barriers(barriers, rung.level)],
+    }
+
+
 def _barrier(barrier: Barrier) -> dict[str, Any]:
-    names = ("name", "available", "required", "detail", "consequence", "fix")
+    names = ("name", "available", "required", "levels", "detail", "consequence", "fix")
     return {name: getattr(barrier, name) for name in names}
 
 
@@ -120,12 +136,24 @@ def _render(findings: Findings) -> RenderableType:
         Text(),
         table("", "NODE", "STATE", "FIX", rows=checks, empty=""),
         Text(),
+        table("", "LEVEL", "STANDS ON", "LOST", "MISSING HERE", rows=_rungs(findings), empty=""),
+        Text(),
         Text.assemble(
             "Sandbox level: ",
             (findings.level, style),
             (f" (this node asks for {findings.minimum_level} at least)", "dim"),
         ),
     )
+
+
+def _rungs(findings: Findings) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = []
+    for rung in RUNGS:
+        missing = missing_barriers(findings.barriers, rung.level)
+        mark = Text("→", style="bold") if rung.level == findings.level else Text()
+        names = ", ".join(barrier.name for barrier in missing)
+        rows.append((mark, rung.level, rung.stands_on, rung.lost, names))
+    return rows
 
 
 def _mark(ok: bool, required: bool) -> Text:

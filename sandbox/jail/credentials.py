@@ -60,6 +60,11 @@ def forbid_new_privileges() -> None:
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
 
 
-def die_with_parent() -> None:
-    """Ask for SIGKILL when the parent dies. A change of user id clears it: call it after."""
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
+    """Ask for a signal when the parent dies. A change of user id clears it: call it after."""
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, number)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent has ended."""
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)

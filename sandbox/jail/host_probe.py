@@ -16,6 +16,14 @@ from pathlib import Path
 from typing import Any
 
 _PIPE_BYTES = 4096
+_CAPABILITIES = {
+    "CAP_CHOWN": 0,
+    "CAP_DAC_OVERRIDE": 1,
+    "CAP_KILL": 5,
+    "CAP_SETGID": 6,
+    "CAP_SETUID": 7,
+    "CAP_SETPCAP": 8,
+}
 _SECCOMP_ALLOW_ALL = b"\x06\x00\x00\x00\x00\x00\xff\x7f"
 
 
@@ -37,7 +45,35 @@ def _in_child(act: Callable[[], None]) -> str:
     return said or (f"the probe ended with status {status}" if status else "")
 
 
-def _probes(syscalls: Any, namespaces: Any, credentials: Any) -> dict[str, Callable[[], None]]:
+def _demand(*names: str) -> None:
+    """Raise unless this process has every one of these capabilities."""
+    with open("/proc/self/status", encoding="ascii") as file:
+        effective = next(int(line[7:], 16) for line in file if line.startswith("CapEff:"))
+    lacking = [name for name in names if not effective >> _CAPABILITIES[name] & 1]
+    if lacking:
+        raise OSError(f"the node lacks {', '.join(lacking)}")
+
+
+def _own_ids(credentials: Any) -> None:
+    _demand("CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP")
+    credentials.become(credentials.FIRST_UID)
+
+
+def _ask_landlock(syscalls: Any, landlock: Any) -> dict[str, Callable[[], None]]:
+    def offered() -> None:
+        if syscalls.landlock_abi() < 1:
+            raise OSError("the kernel does not offer Landlock, or it is not enabled at boot (lsm=)")
+
+    def scopes() -> None:
+        if (abi := syscalls.landlock_abi()) < landlock.SCOPES_ABI:
+            raise OSError(f"the kernel offers ABI {abi}, {landlock.SCOPES_ABI} is needed")
+
+    return {"landlock": offered, "scopes": scopes}
+
+
+def _probes(
+    syscalls: Any, namespaces: Any, credentials: Any, landlock: Any
+) -> dict[str, Callable[[], None]]:
     root = os.geteuid() == 0
 
     def enter() -> None:
@@ -61,10 +97,6 @@ def _probes(syscalls: Any, namespaces: Any, credentials: Any) -> dict[str, Calla
         credentials.forbid_new_privileges()
         syscalls.load_seccomp(_SECCOMP_ALLOW_ALL)
 
-    def landlock() -> None:
-        if syscalls.landlock_abi() < 1:
-            raise OSError("the kernel does not offer Landlock, or it is not enabled at boot (lsm=)")
-
     def nice() -> None:
         os.setpgid(0, 0)
         os.setpriority(os.PRIO_PGRP, 0, 19)
@@ -79,7 +111,9 @@ def _probes(syscalls: Any, namespaces: Any, credentials: Any) -> dict[str, Calla
         "uts": leave(syscalls.CLONE_NEWUTS),
         "cgroup": leave(syscalls.CLONE_NEWCGROUP),
         "seccomp": seccomp,
-        "landlock": landlock,
+        "ids": lambda: _own_ids(credentials),
+        "directories": lambda: _demand("CAP_CHOWN", "CAP_DAC_OVERRIDE"),
+        **_ask_landlock(syscalls, landlock),
         "nice": nice,
     }
 
@@ -89,7 +123,7 @@ def main() -> None:
     package = types.ModuleType("sandbox")
     package.__path__ = [str(Path(sys.argv[1]) / "sandbox")]
     sys.modules["sandbox"] = package
-    names = ("syscalls", "namespaces", "credentials")
+    names = ("syscalls", "namespaces", "credentials", "landlock")
     modules = [importlib.import_module(f"sandbox.jail.{name}") for name in names]
     results = {name: _in_child(act) for name, act in _probes(*modules).items()}
     os.write(1, json.dumps(results).encode())

@@ -14,6 +14,8 @@ from typing import Final
 DESCRIPTORS: Final = 64
 THREADS: Final = 128
 """Of one instance; without it thousands fit into its memory, and take the machine's last pid."""
+SHARED_THREADS: Final = 4096
+"""Of all processes of one user id, the node's included, where instances have no id of their own."""
 _STACK_BYTES: Final = 8 << 20
 _LIFETIME_CPU_SECONDS: Final = 24 * 3600
 
@@ -44,13 +46,13 @@ def apply(limits: Limits) -> None:
         _lower(which, value)
 
 
-def bound_threads() -> None:
+def bound_threads(number: int = THREADS) -> None:
     """Lower the number of threads.
 
     After the user id or user namespace is the instance's own: those around a new namespace are held
     to the limit of the process that made it.
     """
-    _lower(resource.RLIMIT_NPROC, THREADS)
+    _lower(resource.RLIMIT_NPROC, number)
 
 
 def _lower(which: int, value: int) -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Callable
 from typing import NoReturn
 
 from sandbox.errors import ProtocolError
@@ -43,15 +44,17 @@ def main(
     app_dir: str = "/app",
     scratch_dir: str = "/tmp",  # noqa: S108
     bundle_dir: str = "",
+    seal: Callable[[], None] | None = None,
 ) -> NoReturn:
     """Run an instance on a connected socket; never returns.
 
     The bundle is written to ``bundle_dir`` (empty: ``app_dir``) and read from ``app_dir``: two
-    views of one directory, of which only the first is writable.
+    views of one directory, of which only the first is writable. Where there is but one view,
+    ``seal`` is called in between, and makes it read-only.
     """
     status = EXIT_BROKEN
     try:
-        _live(wire_fd, app_dir, scratch_dir, bundle_dir or app_dir)
+        _live(wire_fd, app_dir, scratch_dir, bundle_dir or app_dir, seal)
         status = 0
     except BaseException:
         os.write(2, traceback.format_exc().encode("utf-8", "replace"))
@@ -59,7 +62,13 @@ def main(
         os._exit(status)
 
 
-def _live(wire_fd: int, app_dir: str, scratch_dir: str, bundle_dir: str) -> None:
+def _live(
+    wire_fd: int,
+    app_dir: str,
+    scratch_dir: str,
+    bundle_dir: str,
+    seal: Callable[[], None] | None,
+) -> None:
     # Until there is something to limit, the signal must not end the process.
     signal.signal(signal.SIGXCPU, signal.SIG_IGN)
     wire = socket.socket(fileno=wire_fd)
@@ -84,6 +93,8 @@ def _live(wire_fd: int, app_dir: str, scratch_dir: str, bundle_dir: str) -> None
     del content, received
     # Leaves the writable view of the bundle, before any of the tenant's code runs.
     os.chdir(scratch_dir)
+    if seal is not None:
+        seal()
     sys.argv = [init.main]
     loaded = failed or _load(server, limit, tracer, init, app_dir)
     if isinstance(loaded, Failed):

@@ -19,7 +19,15 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from sandbox.errors import JailError
-from sandbox.jail import credentials, namespaces, seccomp, syscalls
+from sandbox.jail import (
+    credentials,
+    mounts,
+    namespaces,
+    seccomp,
+    seccomp_alone,
+    seccomp_policy,
+    syscalls,
+)
 from sandbox.supervisor import messages, outer, reaper
 from sandbox.supervisor.spawn import Birth, Recipe, become_instance, supervisor_modules
 
@@ -57,12 +65,28 @@ def _prepare(
         recipe = _load(config, _Self())
         return ForkServer(control, recipe, os.fork, _prepare_directories(config.work_dir))
     tree = outer.find_tree(config, interpreter_path)
+    if not config.namespaces:
+        return _prepare_alone(config, control, tree)
     outer.enter(config, control.fileno())
     this = _Self()
     pid_namespaces = namespaces.PidNamespaces()
     outer.close(tree)
     recipe = _load(config, this, tree.tops())
     return ForkServer(control, recipe, pid_namespaces.fork)
+
+
+def _prepare_alone(
+    config: messages.ZygoteConfig, control: socket.socket, tree: mounts.Tree
+) -> ForkServer:
+    directory = _prepare_directories(config.work_dir)
+    # Instances have no such place: they shall be told so, and not be pointed to this one.
+    tempfile.tempdir = None
+    # Instances with a user id of their own pass through.
+    os.chmod(directory, 0o711)  # noqa: S103 - nobody can list it
+    outer.enter_alone(control.fileno(), directory)
+    this = _Self()
+    recipe = _load(config, this, outer.close_alone(tree, directory))
+    return ForkServer(control, recipe, os.fork, directory)
 
 
 def _prepare_directories(work_dir: str) -> str:
@@ -103,14 +127,18 @@ def _make_threads_small() -> None:
 
 def _load(config: messages.ZygoteConfig, this: _Self, readable: Sequence[str] = ()) -> Recipe:
     """Load and exercise what instances will need, and freeze it."""
-    program = b""
+    program = seal = b""
 
     def preload() -> None:
         importlib.import_module(_WARMUP).preload(config.packages)
 
     def compile_filter() -> None:
-        nonlocal program
-        program = seccomp.assemble(seccomp.compile_policy(platform.machine()))
+        nonlocal program, seal
+        machine = platform.machine()
+        policy = seccomp_policy.POLICY if config.namespaces else seccomp_alone.ALONE
+        program = seccomp.assemble(seccomp.compile_policy(machine, policy))
+        if not config.namespaces:
+            seal = seccomp.assemble(seccomp_alone.compile_seal(machine))
 
     _make_threads_small()
     steps: list[outer.Step] = [("preload", preload), ("one thread", this.assert_one_thread)]
@@ -124,6 +152,9 @@ def _load(config: messages.ZygoteConfig, this: _Self, readable: Sequence[str] = 
         readable=tuple(readable),
         landlock_abi=0 if config.insecure else syscalls.landlock_abi(),
         filter=program,
+        seal=seal,
+        zygote=os.getpid(),
+        namespaces=config.namespaces,
         change_uid=not config.insecure and not config.user_namespace,
         insecure=config.insecure,
         hidden_modules=supervisor_modules(),
@@ -206,11 +237,19 @@ class ForkServer:
         if not self._directories:
             uid = self._choose_uid() if self.recipe.change_uid else namespaces.MAPPED_ID
             return Birth(order, uid, wire, log)
-        directory = tempfile.mkdtemp(dir=self._directories)
+        # Not by tempfile: its generator's state is in the memory of every child.
+        directory = os.path.join(self._directories, secrets.token_hex(16))
         app, scratch = os.path.join(directory, "app"), os.path.join(directory, "tmp")
-        os.mkdir(app)
-        os.mkdir(scratch)
-        return Birth(order, os.getuid(), wire, log, app, scratch)
+        os.mkdir(directory, 0o711)
+        os.mkdir(app, 0o700)
+        if self.recipe.insecure:
+            os.mkdir(scratch)
+            return Birth(order, os.getuid(), wire, log, app, scratch)
+        uid = os.getuid()
+        if self.recipe.change_uid:
+            uid = self._choose_uid()
+            os.chown(app, uid, uid)
+        return Birth(order, uid, wire, log, app, app)
 
     def _choose_uid(self) -> int:
         """Pick an id that nobody alive has; at random, since one in turn would count the others."""

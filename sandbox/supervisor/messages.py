@@ -24,9 +24,11 @@ class ZygoteConfig(msgspec.Struct, frozen=True):
     """Distributions to load and exercise."""
     user_namespace: bool
     """True when the gateway may not make namespaces without one."""
+    namespaces: bool
+    """False on the rung of the ladder that does without any."""
     insecure: bool
     work_dir: str
-    """Insecure mode only: where instances get their directories."""
+    """Where instances get their directories when nothing can be mounted; empty: a default."""
 
 
 class SpawnOrder(msgspec.Struct, frozen=True):

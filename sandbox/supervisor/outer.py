@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import platform
+import shutil
 import signal
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from sandbox.errors import JailError
-from sandbox.jail import credentials, mounts, namespaces
+from sandbox.jail import credentials, mounts, namespaces, view
 from sandbox.supervisor.messages import ZygoteConfig
 
+_LINKS: Final = "import"
 _DATA_DIRS: Final = ("/usr/share/zoneinfo",)
 _PACKAGE_DIRS: Final = ("site-packages", "dist-packages")
 _NO_HANDLER: Final = frozenset({signal.SIGKILL, signal.SIGSTOP})
@@ -71,6 +74,65 @@ def enter(config: ZygoteConfig, control_fd: int) -> None:
         os.waitpid(child, 0)
         os._exit(0)
     run_steps([("parent death signal", credentials.die_with_parent)])
+
+
+def enter_alone(control_fd: int, directory: str) -> None:
+    """Without namespaces: return in a child. The parent stays to see that nothing outlives it."""
+    # Held back until there is somebody to pass it on to.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    run_steps(
+        [
+            ("parent death signal", lambda: credentials.die_with_parent(signal.SIGTERM)),
+            ("subreaper", credentials.adopt_orphans),
+        ]
+    )
+    child = os.fork()
+    if child:
+        os.close(control_fd)
+        _keep(child, directory)
+    run_steps([("parent death signal", credentials.die_with_parent)])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _keep(zygote: int, directory: str) -> NoReturn:
+    """Wait for the zygote and all of its instances, which end with it; remove their files."""
+    pidfd = os.pidfd_open(zygote)
+
+    def end(_number: int, _frame: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+    signal.signal(signal.SIGTERM, end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-1, 0)
+    shutil.rmtree(directory, ignore_errors=True)
+    os._exit(0)
+
+
+def close_alone(tree: mounts.Tree, directory: str) -> tuple[str, ...]:
+    """Choose what instances may read, and import from nowhere else. Returns the paths to grant."""
+    granted: list[str] = []
+
+    def choose() -> None:
+        granted.extend(view.grants(tree))
+
+    def show() -> None:
+        links = os.path.join(directory, _LINKS)
+        os.mkdir(links, 0o755)
+        sys.path[:] = view.link(sys.path, granted, links)
+        granted.append(links)
+
+    steps: list[Step] = [
+        ("choice of files", choose),
+        ("import path", show),
+        ("session keyring", credentials.leave_session_keyring),
+    ]
+    if os.geteuid() == 0:
+        steps.append(("bounding set", credentials.drop_bounding_set))
+    run_steps(steps)
+    return tuple(granted)
 
 
 def close(tree: mounts.Tree) -> None:

@@ -28,8 +28,17 @@ def _write_runtime() -> None:
     os.close(os.open("/usr/waypost-probe", os.O_CREAT | os.O_WRONLY, 0o600))
 
 
-def _change_bundle() -> None:
-    os.close(os.open("/app/waypost-probe", os.O_CREAT | os.O_WRONLY, 0o600))
+def _change_bundle(app_dir: str) -> None:
+    os.close(os.open(f"{app_dir}/waypost-probe", os.O_CREAT | os.O_WRONLY, 0o600))
+
+
+def _signal_zygote() -> None:
+    # Where this is pid 1 of its own namespace the parent has no number.
+    os.kill(os.getppid() or os.getpid() + 1, 0)
+
+
+def _change_modes() -> None:
+    os.chmod("/usr", 0o755)  # noqa: S103 - it must fail
 
 
 def _open_network() -> None:
@@ -53,7 +62,8 @@ _PROBES: Final[tuple[tuple[str, Callable[[], None]], ...]] = (
     ("foreign file", _open_foreign_file),
     ("process list", _list_processes),
     ("write to the runtime", _write_runtime),
-    ("write to the bundle", _change_bundle),
+    ("signal", _signal_zygote),
+    ("file modes", _change_modes),
     ("network socket", _open_network),
     ("vsock socket", _open_vsock),
     ("fork", _fork),
@@ -62,9 +72,9 @@ _PROBES: Final[tuple[tuple[str, Callable[[], None]], ...]] = (
 _DENIALS: Final = frozenset({errno.EPERM, errno.EACCES, errno.ENOENT, errno.EROFS})
 
 
-def run() -> None:
+def run(app_dir: str) -> None:
     """Try them all. Raises JailError for the first one that is not denied."""
-    for name, probe in _PROBES:
+    for name, probe in (*_PROBES, ("write to the bundle", lambda: _change_bundle(app_dir))):
         try:
             probe()
         except OSError as error:

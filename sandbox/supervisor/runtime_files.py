@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,3 +128,12 @@ def find(packages: Iterable[str]) -> RuntimeFiles:
         missing=tuple(name for name, here in known.items() if not here),
         installed=tuple(name for name, here in known.items() if here),
     )
+
+
+def closed_to_others() -> str:
+    """Say which directory on the way to the interpreter or to us other users may not pass."""
+    for start in (SANDBOX_DIR, Path(os.__file__).resolve().parent):
+        for folder in (start, *start.parents):
+            if not folder.stat().st_mode & stat.S_IXOTH:
+                return f"{folder} is closed to other users"
+    return ""

@@ -16,7 +16,16 @@ from typing import Final, NoReturn, Protocol
 
 from sandbox import protocol
 from sandbox.errors import JailError
-from sandbox.jail import credentials, fds, landlock, mounts, namespaces, rlimits, seccomp
+from sandbox.jail import (
+    credentials,
+    fds,
+    landlock,
+    mounts,
+    namespaces,
+    rlimits,
+    seccomp,
+    seccomp_alone,
+)
 from sandbox.supervisor import probes
 from sandbox.supervisor.messages import SpawnOrder
 from sandbox.supervisor.outer import Step, run_steps
@@ -28,8 +37,16 @@ _UMASK: Final = 0o077
 class Entry(Protocol):
     """The runtime's main: says HELLO, receives code, serves."""
 
-    def __call__(self, wire_fd: int, *, app_dir: str, scratch_dir: str, bundle_dir: str) -> object:
-        """Serve on the wire until the end."""
+    def __call__(
+        self,
+        wire_fd: int,
+        *,
+        app_dir: str,
+        scratch_dir: str,
+        bundle_dir: str,
+        seal: Callable[[], None] | None,
+    ) -> object:
+        """Serve on the wire until the end. Calls ``seal`` once the bundle is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +60,10 @@ class Recipe:
     readable: tuple[str, ...] = ()
     landlock_abi: int = 0
     filter: bytes = b""
+    seal: bytes = b""
+    """The second filter, where there are no namespaces."""
+    zygote: int = 0
+    namespaces: bool = True
     change_uid: bool = False
     insecure: bool = False
     hidden_modules: tuple[str, ...] = ()
@@ -139,6 +160,63 @@ def _jail_steps(recipe: Recipe, birth: Birth) -> list[Step]:
     return steps
 
 
+class Seal:
+    """What an instance without namespaces gives up when its bundle is written."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._recipe = recipe
+        self._ruleset = -1
+
+    def prepare(self) -> None:
+        """Make the ruleset, while files may still be opened for it."""
+        self._ruleset = landlock.prepare_read_only(self._recipe.landlock_abi, mounts.DEVICES)
+
+    def close(self) -> None:
+        """Give up writing, and the calls by which it was given up. Any failure raises OSError."""
+        landlock.enforce(self._ruleset)
+        seccomp.load(self._recipe.seal)
+
+
+def _become_owner(recipe: Recipe, birth: Birth) -> None:
+    if recipe.change_uid:
+        credentials.become(birth.uid)
+        rlimits.bound_threads()
+    else:
+        rlimits.bound_threads(rlimits.SHARED_THREADS)
+    credentials.drop_capabilities()
+
+
+def _stay_with_zygote(recipe: Recipe) -> None:
+    _finish_credentials()
+    if os.getppid() != recipe.zygote:
+        raise RuntimeError("the zygote ended before its end could be followed")
+
+
+def _demand_scopes(recipe: Recipe) -> None:
+    if recipe.landlock_abi < landlock.SCOPES_ABI:
+        raise RuntimeError(f"ABI {recipe.landlock_abi}, {landlock.SCOPES_ABI} is needed")
+
+
+def _alone_steps(recipe: Recipe, birth: Birth, seal: Seal) -> list[Step]:
+    def restrict() -> None:
+        _demand_scopes(recipe)
+        readable, writable = recipe.readable, (birth.app_dir,)
+        landlock.restrict(recipe.landlock_abi, readable, writable, mounts.DEVICES)
+
+    def load() -> None:
+        seccomp.load(seccomp_alone.bake(recipe.filter, os.getpid()))
+
+    return [
+        ("rlimits", lambda: rlimits.apply(_limits(recipe, birth.order))),
+        ("credentials", lambda: _become_owner(recipe, birth)),
+        ("no new privileges", lambda: _stay_with_zygote(recipe)),
+        ("working directory", lambda: _settle(birth)),
+        ("seal", seal.prepare),
+        ("landlock", restrict),
+        ("seccomp", load),
+    ]
+
+
 def _insecure_steps(recipe: Recipe, birth: Birth) -> list[Step]:
     return [
         ("rlimits", lambda: rlimits.apply(_limits(recipe, birth.order))),
@@ -183,15 +261,12 @@ def _say_hello() -> None:
 
 def become_instance(recipe: Recipe, birth: Birth) -> NoReturn:
     """Close the jail around this process and hand over to the runtime. Never returns."""
+    seal = None if recipe.insecure or recipe.namespaces else Seal(recipe)
     try:
         _guard(birth.wire, lambda: run_steps(_outside_steps(recipe, birth)))
-        inner = _insecure_steps if recipe.insecure else _jail_steps
-        _guard(fds.WIRE, lambda: run_steps(inner(recipe, birth)))
+        _guard(fds.WIRE, lambda: run_steps(_inside_steps(recipe, birth, seal)))
         if birth.order.probe:
-            if not recipe.insecure:
-                _guard(fds.WIRE, probes.run)
-            _say_hello()
-            os._exit(0)
+            _probe(recipe, birth, seal)
         _forget_supervisor(recipe)
         # The bundle is written by way of the working directory, see mounts.mount_private().
         recipe.entry(
@@ -199,8 +274,25 @@ def become_instance(recipe: Recipe, birth: Birth) -> NoReturn:
             app_dir=birth.app_dir,
             scratch_dir=birth.scratch_dir,
             bundle_dir=os.curdir,
+            seal=seal.close if seal is not None else None,
         )
         os._exit(0)
     finally:
         # Whatever was raised, the child must never unwind into the zygote's loop.
         os._exit(EXIT_JAIL_FAILED)
+
+
+def _inside_steps(recipe: Recipe, birth: Birth, seal: Seal | None) -> list[Step]:
+    if seal is not None:
+        return _alone_steps(recipe, birth, seal)
+    return _insecure_steps(recipe, birth) if recipe.insecure else _jail_steps(recipe, birth)
+
+
+def _probe(recipe: Recipe, birth: Birth, seal: Seal | None) -> NoReturn:
+    """Try to break out, in the place of tenant code."""
+    if seal is not None:
+        _guard(fds.WIRE, lambda: run_steps([("sealing", seal.close)]))
+    if not recipe.insecure:
+        _guard(fds.WIRE, lambda: probes.run(birth.app_dir))
+    _say_hello()
+    os._exit(0)

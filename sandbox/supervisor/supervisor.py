@@ -9,7 +9,7 @@ import time
 from collections import deque
 from typing import Final
 
-from sandbox import doctor
+from sandbox import doctor, ladder
 from sandbox.errors import HostUnfit, JailError, SandboxError, SpawnError, SupervisorDown
 from sandbox.jail import rlimits
 from sandbox.outcome import ExitStatus
@@ -37,8 +37,8 @@ class Supervisor:
     def __init__(self, settings: SupervisorSettings) -> None:
         self.settings = settings
         self.insecure = settings.insecure
-        self.level = doctor.LEVEL_NONE
-        """Which rung of the ladder the instances stand on, see :mod:`sandbox.doctor`."""
+        self.level = ladder.NONE
+        """Which rung of the ladder the instances stand on, see :mod:`sandbox.ladder`."""
         self.missing_packages: tuple[str, ...] = ()
         """Listed packages that are not installed."""
         self.cgroups = "off"
@@ -48,6 +48,8 @@ class Supervisor:
         self._retired: list[ZygoteProcess] = []
         """Those that take no orders any more and have instances left."""
         self._rotation: asyncio.Task[None] | None = None
+        self._namespaces: bool | None = None
+        """Whether instances are in namespaces; None before the first start."""
         self._launching = asyncio.Lock()
         self._launches: deque[float] = deque(maxlen=_RESTARTS)
         self._closed = False
@@ -82,7 +84,11 @@ class Supervisor:
         sandbox = await self._open(zygote, spec, probe=False)
         try:
             if not self.insecure:
-                verify.verify(sandbox.pid, own_uid=not _needs_user_namespace())
+                verify.verify(
+                    sandbox.pid,
+                    own_uid=not _needs_user_namespace(),
+                    namespaces=self._namespaces is not False,
+                )
             sandbox.settle()
             await self._enclose(sandbox)
         except ProcessLookupError:
@@ -184,7 +190,9 @@ class Supervisor:
 
     async def _launch(self) -> ZygoteProcess:
         self._limit_rate()
-        config = await asyncio.to_thread(self._configure)
+        if self._namespaces is None:
+            self._namespaces = await asyncio.to_thread(self._choose_namespaces)
+        config = await asyncio.to_thread(self._configure, self._namespaces)
         try:
             zygote, ready = await ZygoteProcess.launch(config)
         except JailError as error:
@@ -209,7 +217,13 @@ class Supervisor:
             )
         self._launches.append(now)
 
-    def _configure(self) -> ZygoteConfig:
+    def _choose_namespaces(self) -> bool:
+        """Decide between the rungs of the ladder, once: no later failure lowers the level."""
+        if self.insecure or self.settings.minimum_level != ladder.LANDLOCK:
+            return True
+        return ladder.highest(doctor.examine_host()) != ladder.LANDLOCK
+
+    def _configure(self, namespaces: bool) -> ZygoteConfig:
         files = runtime_files.find(self.settings.packages)
         self.missing_packages = files.missing
         for name in files.missing:
@@ -220,26 +234,35 @@ class Supervisor:
             paths=list(files.paths),
             packages=list(files.installed),
             user_namespace=_needs_user_namespace(),
+            namespaces=namespaces,
             insecure=self.insecure,
             work_dir=self.settings.work_dir,
         )
 
     def _check_level(self, ready: Ready) -> None:
         if self.insecure:
-            self.level = doctor.LEVEL_NONE
+            self.level = ladder.NONE
             return
-        self.level = doctor.LEVEL_FULL if ready.landlock_abi else doctor.LEVEL_NAMESPACES
-        if self.settings.minimum_level == doctor.LEVEL_FULL and self.level != doctor.LEVEL_FULL:
+        if not self._namespaces:
+            self.level = ladder.LANDLOCK
+        else:
+            self.level = ladder.FULL if ready.landlock_abi else ladder.NAMESPACES
+        if not ladder.reaches(self.level, self.settings.minimum_level):
             raise HostUnfit("Landlock", "the kernel does not offer it", doctor.LANDLOCK_FIX)
+
+    def _tried_level(self) -> str:
+        """Return the lowest rung that would have done on the way taken."""
+        if not self._namespaces:
+            return ladder.LANDLOCK
+        return max(ladder.NAMESPACES, self.settings.minimum_level, key=ladder.ORDER.index)
 
     async def _explain(self, error: JailError) -> HostUnfit | SupervisorDown:
         """Say which barrier of the host stood behind a failed step, when it was one."""
         if self.insecure:
             return SupervisorDown(str(error))
         barriers = await asyncio.to_thread(doctor.examine_host)
-        for barrier in barriers:
-            if barrier.required and not barrier.available:
-                return HostUnfit(barrier.name, barrier.detail, barrier.fix)
+        if lacking := ladder.missing(barriers, self._tried_level()):
+            return _unfit(lacking[0], ladder.highest(barriers))
         if error.step in _NOT_THE_HOST:
             return SupervisorDown(str(error))
         return HostUnfit(error.step, error.why, "run `waypost doctor` on this host")
@@ -270,6 +293,13 @@ class Supervisor:
                 sandbox.close()
             raise
         return sandbox
+
+
+def _unfit(barrier: ladder.Barrier, level: str) -> HostUnfit:
+    fix = barrier.fix
+    if level != ladder.NONE:
+        fix += f"; or accept less, with `sandbox.minimum_level: {level}`, see docs/security.md"
+    return HostUnfit(barrier.name, barrier.detail, fix)
 
 
 def _discard_group(adding: asyncio.Future[cgroups.Group]) -> None:

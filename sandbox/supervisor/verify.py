@@ -14,7 +14,7 @@ _NAMESPACES: Final = ("pid", "mnt", "net", "ipc", "uts", "cgroup")
 _SECCOMP_FILTER: Final = "2"
 _PID_DEPTH: Final = 3
 """Gateway, zygote, instance; more when the gateway itself is in a container."""
-_CAPABILITY_SETS: Final = ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")
+_CAPABILITY_SETS: Final = frozenset({"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"})
 
 
 def read_status(pid: int) -> dict[str, str]:
@@ -23,32 +23,35 @@ def read_status(pid: int) -> dict[str, str]:
         return {name: value.strip() for name, _, value in (line.partition(":") for line in file)}
 
 
-def check_status(status: dict[str, str], *, own_uid: bool) -> None:
+def check_status(status: dict[str, str], *, own_uid: bool, namespaces: bool = True) -> None:
     """Raise JailError for the first barrier that does not hold.
 
-    ``own_uid`` says that the instance must have a user id of its own, not the gateway's.
+    ``own_uid`` says that the instance must have a user id of its own, not the gateway's;
+    ``namespaces`` that it must be in namespaces of its own.
     """
     facts = {
         "seccomp": status.get("Seccomp") == _SECCOMP_FILTER,
         "no_new_privs": status.get("NoNewPrivs") == "1",
         "one thread": status.get("Threads") == "1",
-        "pid namespace": _is_inner_init(status.get("NSpid", "")),
+        "pid namespace": not namespaces or _is_inner_init(status.get("NSpid", "")),
         "user id": not own_uid or _is_own(status.get("Uid", "0")),
         "group id": not own_uid or _is_own(status.get("Gid", "0")),
     }
-    facts |= {name: _is_empty(status.get(name, "1")) for name in _CAPABILITY_SETS}
+    # Who has no capability cannot empty the bounding set; no_new_privs keeps it from mattering.
+    sets = _CAPABILITY_SETS if own_uid or namespaces else _CAPABILITY_SETS - {"CapBnd"}
+    facts |= {name: _is_empty(status.get(name, "1")) for name in sorted(sets)}
     for name, holds in facts.items():
         if not holds:
             raise JailError(f"verify {name}", "it does not hold, seen from outside")
 
 
-def verify(pid: int, *, own_uid: bool) -> None:
+def verify(pid: int, *, own_uid: bool, namespaces: bool = True) -> None:
     """Check status and namespaces of a process. Raises JailError when a barrier does not hold."""
     try:
-        check_status(read_status(pid), own_uid=own_uid)
+        check_status(read_status(pid), own_uid=own_uid, namespaces=namespaces)
     except OSError as error:
         raise JailError("verify", f"process {pid} cannot be inspected: {error}") from error
-    if own_uid:
+    if own_uid and namespaces:
         _check_namespaces(pid)
 
 

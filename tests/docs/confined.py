@@ -20,6 +20,7 @@ from sandbox.jail.rlimits import THREADS
 from sandbox.jail.seccomp_policy import Argument, Group, Policy
 from sandbox.jail.syscall_numbers import NUMBERS
 from tests.isolation.hostile import run
+from tests.isolation.hosts import open_the_way
 from tests.isolation.test_threads import HOLD_THREADS
 
 ROOT: Final = Path(__file__).parents[2]
@@ -50,19 +51,6 @@ def private_devices() -> None:
     os.chdir("/")
 
 
-def open_the_way(path: Path) -> None:
-    """Show what others may not reach, such as an interpreter in a home directory."""
-    for folder in reversed(path.parents):
-        if folder.stat().st_mode & 0o005 != 0o005:
-            below = path.relative_to(folder)
-            os.chdir(folder)
-            syscalls.mount("tmpfs", str(folder), "tmpfs", 0, "size=64k,mode=755")
-            (folder / below).mkdir(parents=True)
-            syscalls.mount(str(below), str(path), None, syscalls.MS_BIND)
-            os.chdir("/")
-            return
-
-
 def filter_of(allowed: list[str]) -> bytes:
     """The container's filter, or what the unit's Restrict* lines make."""
     if allowed:
@@ -74,7 +62,7 @@ def filter_of(allowed: list[str]) -> bytes:
             Group("RestrictAddressFamilies", "socket", (Argument(0, FAMILIES),)),
         )
     missing = (Group("fall back", "clone3"),) if allowed else ()
-    policy = Policy(kill=(), missing=missing, allow=groups)
+    policy = Policy(kill=(), missing=missing, pretended=(), allow=groups)
     return seccomp.assemble(seccomp.compile_policy(platform.machine(), policy))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sandbox.doctor import LEVEL_FULL
+from sandbox import ladder
 from sandbox.jail.seccomp_policy import POLICY
 from sandbox.jail.syscall_numbers import NUMBERS
 
@@ -112,7 +112,7 @@ def test_the_pod_gives_no_privilege_and_takes_no_barrier_away() -> None:
 def test_a_node_so_confined_has_every_barrier(jail_level: str, way: str) -> None:
     if os.geteuid():
         pytest.skip("only root can confine a process in this way")
-    if jail_level != LEVEL_FULL:
+    if jail_level != ladder.FULL:
         pytest.skip(f"this host offers {jail_level} only")
     allowed = sorted(names("SCMP_ACT_ALLOW")) if way == "oci" else []
     done = subprocess.run(
@@ -125,4 +125,4 @@ def test_a_node_so_confined_has_every_barrier(jail_level: str, way: str) -> None
         env={"PYTHONPATH": str(CONFINED.parents[2])},
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == {"level": LEVEL_FULL, "uid": 10001, "threads": True}
+    assert json.loads(done.stdout) == {"level": ladder.FULL, "uid": 10001, "threads": True}

@@ -105,7 +105,7 @@ routing:
         ("egress:\n  timeout_seconds: 0\n", "2: egress.timeout_seconds: 0.0 is out of range"),
         (
             "sandbox:\n  minimum_level: none\n",
-            "2: sandbox.minimum_level: use one of: full, namespaces",
+            "2: sandbox.minimum_level: use one of: full, namespaces, landlock",
         ),
         ("routing:\n  base_domain: a_b\n", "2: routing.base_domain: 'a_b': host: not a host name"),
         (

@@ -15,7 +15,7 @@ from typing import Any, Final
 import httpx
 
 from tests.support.node import SCRIPTS, Tail
-from tests.support.served import Served, descendants, serve, wait_until_gone
+from tests.support.served import Served, descendants, parent, serve, wait_until_gone
 
 from .casebook import Case
 
@@ -99,7 +99,8 @@ class Arena:
     def __init__(self, node: Served, folder: Path) -> None:
         self.node = node
         self.folder = folder
-        self.pid = node.process.pid
+        manager = node.process.pid
+        self.pid = next(pid for pid in descendants(manager) if parent(pid) == manager)
         self.url: str = node.facts["tenants"]
         self.api = httpx.Client(
             base_url=node.facts["api"],
@@ -240,7 +241,7 @@ class Arena:
 
 
 @contextmanager
-def open_arena(folder: Path, cases: list[Case]) -> Iterator[Arena]:
+def open_arena(folder: Path, cases: list[Case], level: str) -> Iterator[Arena]:
     """Serve a node with a plan for each pair of limits that the cases name."""
     plans = {"free": {"cpu_ms": 50, "wall_ms": 5000}}
     for case in cases:
@@ -248,7 +249,7 @@ def open_arena(folder: Path, cases: list[Case]) -> Iterator[Arena]:
     for plan in plans.values():
         plan["subrequests"] = SUBREQUESTS
     config = folder / "routing.yaml"
-    config.write_text(json.dumps({"plans": plans}))
+    config.write_text(json.dumps({"plans": plans, "sandbox": {"minimum_level": level}}))
     with serve(folder / "state", "--config", str(config)) as node:
         arena = Arena(node, folder)
         try:

@@ -69,6 +69,8 @@ class Case:
     answers: bool
     """It hands over something to answer with."""
     requests: int = 1
+    needs_scratch: bool = False
+    """It prepares files; where none can be written it comes to an error."""
 
     @property
     def plan(self) -> str:
@@ -104,4 +106,5 @@ def _case(folder: Path, entry: dict[str, Any]) -> Case:
         post_checks=post_checks,
         answers='"response' in source,
         requests=requests,
+        needs_scratch=entry.get("needs_scratch", False),
     )

@@ -74,16 +74,21 @@ def serve(
         process.stdout.close()
 
 
+def parent(pid: int) -> int:
+    """The parent of a process; 0 when it is gone."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return 0
+    return int(stat.rpartition(")")[2].split()[1])
+
+
 def descendants(pid: int) -> set[int]:
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
-            try:
-                stat = entry.joinpath("stat").read_text()
-            except OSError:
-                continue
-            parent = int(stat.rpartition(")")[2].split()[1])
-            children.setdefault(parent, []).append(int(entry.name))
+            above = parent(int(entry.name))
+            children.setdefault(above, []).append(int(entry.name))
     found: set[int] = set()
     waiting = [pid]
     while waiting:
