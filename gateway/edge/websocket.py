@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections import deque
+from collections.abc import Callable
 from typing import Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -102,7 +103,8 @@ class ClientSocket:
         self._mid_message = False
         """The last frame sent was not the last of its message."""
         self._close_sent = False
-        self._over = False
+        self.over: Close | None = None
+        self.on_over: Callable[[], None] = lambda: None
         self._silent = 0
         self._ping_seconds = ping_seconds
         self._timer = self._loop.call_later(ping_seconds, self._ping)
@@ -127,7 +129,7 @@ class ClientSocket:
 
     async def send(self, part: Part) -> None:
         """Send; returns when the connection can take more. Dropped once it is closing."""
-        if self._over or self._close_sent:
+        if self.over is not None or self._close_sent:
             return
         if self._mid_message:
             opcode = Opcode.CONTINUATION
@@ -139,7 +141,7 @@ class ClientSocket:
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake; the client has a while to answer it."""
-        if self._over or self._close_sent:
+        if self.over is not None or self._close_sent:
             return
         self._say_close(code, reason)
         self._inbox.clear()
@@ -160,7 +162,7 @@ class ClientSocket:
     def feed(self, data: bytes) -> None:
         """Bytes from the client."""
         self._silent = 0
-        if self._over:
+        if self.over is not None:
             return
         self._frames.receive_bytes(data)
         if not self._stalled:
@@ -190,7 +192,7 @@ class ClientSocket:
                         self._flow.resume_reading()
                     return
                 self._take(frame)
-                if self._over:
+                if self.over is not None:
                     return
         except ParseFailed as error:
             self._fail(error)
@@ -202,7 +204,7 @@ class ClientSocket:
             self._loop.call_soon(self._go_on)
 
     def _go_on(self) -> None:
-        if self._stalled and not self._over and not self._flow.write_paused:
+        if self._stalled and self.over is None and not self._flow.write_paused:
             self._read()
 
     def _take(self, frame: Frame) -> None:
@@ -254,12 +256,16 @@ class ClientSocket:
         self._transport.write(encode_frame(Opcode.CLOSE, payload, last=True))
 
     def _end(self, close: Close) -> None:
-        if self._over:
+        if self.over is not None:
             return
-        self._over = True
+        self.over = close
         self._timer.cancel()
+        if close.code == LOST:
+            # Nobody waits for an answer to it any more.
+            self._inbox.clear()
         self._inbox.append(close)
         self._wake()
+        self.on_over()
 
     def _give_up(self) -> None:
         self._transport.abort()

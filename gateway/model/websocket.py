@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -32,6 +33,11 @@ class Socket(Protocol):
 
     pinged: bool
     """A ping has come from the client since this was last put out."""
+
+    over: Close | None
+    """How the client ended it; known before what it sent has all been received."""
+    on_over: Callable[[], None]
+    """Called when it is over."""
 
     async def receive(self) -> Part | Close:
         """What the client sends next; a Close is the last."""

@@ -176,6 +176,9 @@ class Relay:
         """Carry. Raises the Refusal that ended it, once the client has been told."""
         exchange = self._exchange
         self._instance.set_deadline(exchange, _FOR_EVER_NS)
+        self._client.on_over = self._on_over
+        if self._client.over is not None:
+            self._on_over()
         upward = asyncio.create_task(self._upward())
         try:
             close = await self._downward()
@@ -219,16 +222,24 @@ class Relay:
                 data = item.data[start : start + protocol.CHUNK]
                 last = item.last and start + protocol.CHUNK >= len(item.data)
                 await self._send(Part(item.text, data, last))
-        if item.code == LOST and wire.closed is None and exchange.farewell is None:
-            self.lost = True
         self._noted(item)
         wire.close(item)
-        # From here on the tenant has as long to end as it has for a request.
+
+    def _on_over(self) -> None:
+        """The client has ended it: the tenant has as long to end as it has for a request."""
+        exchange, close = self._exchange, self._client.over
         self._instance.set_deadline(exchange, exchange.route.limits.wall_ms * 1_000_000)
+        if close is not None and close.code == LOST:
+            self.lost = self._wire.closed is None and exchange.farewell is None
+            waiter = exchange.upload_waiter
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
 
     async def _send(self, part: Part) -> None:
         exchange, wire = self._exchange, self._wire
         while exchange.send_credit < len(part.data) + MESSAGE_COST and not exchange.done:
+            if self.lost:
+                return
             exchange.upload_waiter = asyncio.get_running_loop().create_future()
             await exchange.upload_waiter
         if exchange.done or exchange.ended:
