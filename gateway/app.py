@@ -40,6 +40,7 @@ from gateway.observer import Observer, Observers
 from gateway.pool.lease import Leases
 from gateway.pool.pool import Pool
 from gateway.pool.starter import Launcher, Starter
+from gateway.routing.ask import CertificateNames
 from gateway.routing.resolver import Resolver
 from gateway.sockets import Sockets, listen_on
 from gateway.store.lock import NodeLock
@@ -216,7 +217,11 @@ class Node:
             render_metrics=self.metrics.render,
             readiness=self._readiness,
         )
-        services = replace(services, address_of=_Addresses(config.routing.trusted_proxies))
+        services = replace(
+            services,
+            address_of=_Addresses(config.routing.trusted_proxies),
+            may_have_certificate=CertificateNames(resolver).allows,
+        )
         edge = Edge(dispatcher, config, hops)
         if config.egress.own_hostnames:
             outbound.own = OwnHostnames(

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from gateway.api import (
     absent,
     audit,
+    certificates,
     health,
     hostnames,
     identity,
@@ -37,6 +38,7 @@ def create_api(services: Services) -> Starlette:
     resources = (
         health, identity, namespaces, scripts, uploads, script_settings, script_versions,
         secrets, workers, absent, tenants, hostnames, inventory, keys, tokens, audit, tails,
+        certificates,
     )  # fmt: skip
     return Starlette(
         routes=[route for resource in resources for route in resource.routes(services)],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -55,6 +55,11 @@ class TailSource(Protocol):
         """
 
 
+async def for_nobody(domain: str) -> bool | None:
+    """No name may have a certificate."""
+    return False
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """Everything that an endpoint may call."""
@@ -77,6 +82,8 @@ class Services:
 
     address_of: Callable[[Request], str] = peer_address
     """Where a request came from, the operator's proxies left out."""
+    may_have_certificate: Callable[[str], Awaitable[bool | None]] = for_nobody
+    """Whether a TLS front may get a certificate for a name; None: asked too often."""
 
     def email(self, account: str) -> str:
         """The address that clients show for an account; nobody reads mail there."""

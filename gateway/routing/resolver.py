@@ -112,6 +112,11 @@ class Resolver:
         route = None if target.key is None else await self._script(target.key)
         return route is not None and target.tenant in ("", route.tenant)
 
+    def remembers(self, host: str) -> bool:
+        """Whether memory has it that a worker answers to this normalised hostname."""
+        target = self._targets.get(host)
+        return target is not None and target.key is not None and target.key in self._scripts
+
     async def answers_inside(self, host: str) -> bool:
         """The same of the platform's own domains only.
 

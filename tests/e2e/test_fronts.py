@@ -1,0 +1,244 @@
+"""The fronts of the documentation, run for real: Caddy with certificates on demand, and nginx."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.config import Config, Routing
+from tests.support.node import LiveNode, live_node
+
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+BASE = "apps.example.com"
+APP = """
+import asyncio, json
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        return
+    async def say(*chunks, kind=b"text/plain"):
+        headers = [(b"content-type", kind)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for chunk in chunks:
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    if scope["path"] == "/events":
+        await say(b"data: 1\\n\\n", kind=b"text/event-stream")
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        print("left")
+        return
+    size = 0
+    while (message := await receive()).get("more_body"):
+        size += len(message["body"])
+    size += len(message["body"])
+    found = {name.decode(): value.decode() for name, value in scope["headers"]}
+    about = {"scheme": scope["scheme"], "client": scope["client"][0], "size": size}
+    await say(json.dumps({**about, "headers": found}).encode())
+    await send({"type": "http.response.body", "body": b""})
+"""
+
+
+class Front:
+    """A TLS front on a port of this machine."""
+
+    def __init__(self, node: LiveNode, port: int) -> None:
+        self.node = node
+        self.port = port
+
+    def connect(self, hostname: str) -> http.client.HTTPConnection:
+        """A TLS connection that asks for a hostname; its certificate is not judged."""
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        plain = socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        connection = http.client.HTTPConnection(hostname)
+        try:
+            connection.sock = context.wrap_socket(plain, server_hostname=hostname)
+        except BaseException:
+            plain.close()
+            raise
+        return connection
+
+    def ask(self, hostname: str, method: str = "GET", **more: Any) -> tuple[int, Any]:
+        connection = self.connect(hostname)
+        try:
+            connection.request(method, "/", **more)
+            answer = connection.getresponse()
+            body = answer.read()
+            return answer.status, json.loads(body) if answer.status == 200 else body
+        finally:
+            connection.close()
+
+
+def with_front(config: Config) -> Config:
+    routing = Routing(base_domain=BASE, trusted_proxies=("127.0.0.1/32",))
+    return msgspec.structs.replace(config, routing=routing)
+
+
+@pytest.fixture(scope="module")
+def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
+    with live_node(tmp_path_factory.mktemp("fronts"), with_front) as node:
+        node.deploy("acme", APP, plan="enterprise")
+        node.api.put("/v1/routes/www.shop.test", json={"script": "acme"}).raise_for_status()
+        yield node
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+@contextmanager
+def running(command: list[str], port: int, **environment: str) -> Iterator[None]:
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    try:
+        deadline = time.monotonic() + 20
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                assert process.poll() is None, process.stdout.read().decode()
+                assert time.monotonic() < deadline, "the front does not listen"
+                time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.communicate(timeout=20)
+
+
+def needs(program: str) -> str:
+    """The program; nginx stands where an ordinary user's path does not lead."""
+    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
+    if found is None:
+        pytest.skip(f"{program} is not installed")
+    return found
+
+
+@contextmanager
+def caddy(node: LiveNode, directory: Path) -> Iterator[Front]:
+    program, port = needs("caddy"), free_port()
+    options = (
+        f"{{\n\tadmin off\n\tlocal_certs\n\tskip_install_trust\n\tauto_https disable_redirects\n"
+        f"\thttp_port {free_port()}\n\thttps_port {port}\n"
+    )
+    text = (EXAMPLES / "Caddyfile").read_text().replace("\n{\n", "\n" + options, 1)
+    assert options in text
+    (directory / "Caddyfile").write_text(text)
+    command = [program, "run", "--adapter", "caddyfile", "--config", str(directory / "Caddyfile")]
+    addresses = {
+        "WAYPOST_API": f"127.0.0.1:{node.started.api_port}",
+        "WAYPOST_TENANTS": f"127.0.0.1:{node.started.tenant_port}",
+    }
+    home = {"XDG_DATA_HOME": str(directory), "XDG_CONFIG_HOME": str(directory)}
+    with running(command, port, **addresses, **home):
+        yield Front(node, port)
+
+
+@contextmanager
+def nginx(node: LiveNode, directory: Path) -> Iterator[Front]:
+    program, port = needs("nginx"), free_port()
+    key, certificate = directory / "key.pem", directory / "certificate.pem"
+    new = f"req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN={BASE}".split()
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    subprocess.run([needs("openssl"), *new, *files], check=True, capture_output=True)
+    text = (EXAMPLES / "nginx.conf").read_text()
+    for of_example, here in (
+        ("127.0.0.1:8787", f"127.0.0.1:{node.started.tenant_port}"),
+        ("listen 443", f"listen 127.0.0.1:{port}"),
+        (f"/etc/ssl/{BASE}.pem", str(certificate)),
+        (f"/etc/ssl/{BASE}.key", str(key)),
+    ):
+        assert of_example in text
+        text = text.replace(of_example, here)
+    temporary = "".join(
+        f"{kind}_temp_path {directory}/{kind};\n"
+        for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    )
+    (directory / "nginx.conf").write_text(
+        f"daemon off;\npid {directory}/pid;\nerror_log stderr;\nevents {{}}\n"
+        f"http {{\naccess_log off;\n{temporary}{text}\n}}\n"
+    )
+    command = [program, "-p", str(directory), "-c", str(directory / "nginx.conf")]
+    with running([*command, "-e", "stderr"], port):
+        yield Front(node, port)
+
+
+@pytest.fixture(scope="module", params=[caddy, nginx], ids=["caddy", "nginx"])
+def front(
+    request: pytest.FixtureRequest, behind: LiveNode, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Front]:
+    with request.param(behind, tmp_path_factory.mktemp("front")) as started:
+        yield started
+
+
+def test_a_worker_is_reached_and_learns_who_asked(front: Front) -> None:
+    forged = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Host": "evil", "Forwarded": "for=6.6.6.6"}
+    status, about = front.ask(f"acme.{BASE}", headers=forged)
+    assert status == 200
+    assert (about["scheme"], about["client"]) == ("https", "127.0.0.1")
+    assert about["headers"]["host"] == f"acme.{BASE}"
+    assert about["headers"]["x-forwarded-host"] == f"acme.{BASE}"
+    assert "6.6.6.6" not in str(about)
+
+
+def test_bodies_pass_and_their_limit_is_the_plans(front: Front) -> None:
+    status, about = front.ask(f"acme.{BASE}", "POST", body=b"x" * 3_000_000)
+    assert (status, about["size"]) == (200, 3_000_000)
+
+
+def test_events_come_at_once_and_who_leaves_ends_the_request(front: Front) -> None:
+    with front.node.tail("acme") as tail:
+        connection = front.connect(f"acme.{BASE}")
+        connection.request("GET", "/events")
+        assert connection.getresponse().read(9) == b"data: 1\n\n"
+        connection.close()
+        (event,) = tail.wait()
+    assert event["outcome"] == "canceled"
+    assert [line["message"] for line in event["logs"]] == [["left"]]
+
+
+def test_caddy_gets_certificates_for_hostnames_that_lead_somewhere(
+    behind: LiveNode, tmp_path: Path
+) -> None:
+    with caddy(behind, tmp_path) as front:
+        assert front.ask("www.shop.test")[0] == 200
+        for stranger in ("stranger.test", f"nobody.{BASE}", f"a.acme.{BASE}"):
+            with pytest.raises(ssl.SSLError):
+                front.ask(stranger)
+
+
+def test_what_a_front_may_ask(behind: LiveNode) -> None:
+    def ask(domain: str) -> int:
+        address = ("127.0.0.1", behind.started.api_port)
+        connection = http.client.HTTPConnection(*address, timeout=20)
+        try:
+            connection.request("GET", f"/v1/tls/ask?domain={domain}")
+            return connection.getresponse().status
+        finally:
+            connection.close()
+
+    assert [ask(f"acme.{BASE}"), ask("www.shop.test"), ask("WWW.SHOP.TEST")] == [200, 200, 200]
+    assert [ask(d) for d in (f"nobody.{BASE}", BASE, "", "127.0.0.1", "*.test")] == [404] * 5
+    behind.api.delete("/v1/routes/www.shop.test").raise_for_status()
+    assert ask("www.shop.test") == 404
+    behind.api.put("/v1/routes/www.shop.test", json={"script": "acme"}).raise_for_status()
+    assert ask("www.shop.test") == 200
