@@ -8,10 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import cold, limits, routes, tenants, warm
+from benchmarks import abuse, cold, limits, routes, tenants, warm
 from benchmarks.machine import describe
 
 SCENARIOS = {
+    "abuse": abuse.run,
     "warm": warm.run,
     "cold": cold.run,
     "limits": limits.run,
@@ -24,7 +25,8 @@ def main() -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Scenarios: warm (requests/s beside its peers), cold (first request to a "
+        description="Scenarios: abuse (hostile workers beside honest visitors), warm (requests/s "
+        "beside its peers), cold (first request to a "
         "never-run script), limits (CPU overshoot), routes (up to a million hostnames), "
         "tenants (many clients and tenants, one hostile).",
     )
@@ -32,6 +34,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (default 5)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a round (default 3)")
     parser.add_argument("--connections", type=int, default=32, help="open connections (default 32)")
+    parser.add_argument("--only", default="", help="abuse: begin of the attacks' names, by comma")
     parser.add_argument("--json", action="store_true", help="print the raw figures instead")
     arguments = parser.parse_args()
     figures = {"machine": describe(), "scenario": arguments.scenario}

@@ -16,6 +16,7 @@ from tests.support.bundles import vendored
 from tests.support.node import LiveNode, live_node
 
 from .hostile import Died, run
+from .test_jail_holds import needs_scratch
 
 pytestmark = [pytest.mark.isolation]
 
@@ -106,6 +107,7 @@ PTRACE = bytes.fromhex("b8 65 00 00 00 0f 05 c3")
 @MACHINE
 @pytest.mark.anyio
 async def test_machine_code_of_the_bundle_runs(supervisor: Supervisor) -> None:
+    needs_scratch(supervisor)
     code = CALL + "def attempt(): return call('/app/code')"
     assert await run(supervisor, code, beside={"code": NINE}) == 9
 
@@ -116,6 +118,7 @@ async def test_machine_code_of_the_bundle_runs(supervisor: Supervisor) -> None:
 async def test_its_system_calls_are_filtered_in_every_abi(
     supervisor: Supervisor, machine_code: bytes
 ) -> None:
+    needs_scratch(supervisor)
     code = CALL + "def attempt(): return call('/app/code')"
     with pytest.raises(Died) as died:
         await run(supervisor, code, beside={"code": machine_code})
@@ -135,6 +138,7 @@ async def test_its_system_calls_are_filtered_in_every_abi(
 async def test_nothing_that_was_written_at_run_time_is_executed(
     supervisor: Supervisor, attempt: str
 ) -> None:
+    needs_scratch(supervisor)
     code = f"""{CALL}
 def attempt():
     open("/tmp/code", "wb").write(open("/app/code", "rb").read())
@@ -147,6 +151,7 @@ def attempt():
 @MACHINE
 @pytest.mark.anyio
 async def test_mapped_code_stays_as_it_was_uploaded(supervisor: Supervisor) -> None:
+    needs_scratch(supervisor)
     code = f"""{CALL}
 def attempt():
     libc = ctypes.CDLL(None, use_errno=True)

@@ -1,0 +1,252 @@
+"""Turns each barrier off, one at a time, and tells which test notices.
+
+``python -m tests.isolation.mutations [name ...]``: works on a copy of the checkout, prints a table
+of barrier and first failing test, and ends with status 1 when one went unnoticed. The list
+below is data; test_mutations.py checks that each of its texts still stands where it says.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+COPIED: Final = ("gateway", "sandbox", "tests", "pyproject.toml", "routing.yaml")
+SECONDS: Final = 240
+OUTSIDE: Final = "tests/isolation/test_from_outside.py"
+HOLDS: Final = "tests/isolation/test_jail_holds.py"
+LEAKS: Final = "tests/isolation/test_leaks.py"
+NATIVE: Final = "tests/isolation/test_native.py"
+CREDENTIALS: Final = "tests/isolation/test_credentials.py"
+THREADS: Final = "tests/isolation/test_threads.py"
+TREE: Final = "tests/isolation/test_tree.py"
+SECCOMP: Final = "tests/sandbox/jail/test_seccomp.py"
+VERIFY: Final = "tests/sandbox/supervisor/test_verify.py"
+LIVE: Final = "tests/isolation/test_attacks.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """One barrier and how to turn it off."""
+
+    name: str
+    file: str
+    text: str
+    """Stands there exactly once."""
+    instead: str
+    tests: tuple[str, ...] = (OUTSIDE, HOLDS, LEAKS)
+    """Where it has to be noticed; most telling first."""
+
+
+_JAIL = "sandbox/jail/"
+_POLICY = _JAIL + "seccomp_policy.py"
+_SPAWN = "sandbox/supervisor/spawn.py"
+_FORKSERVER = "sandbox/supervisor/forkserver.py"
+
+MUTATIONS: Final = (
+    # Namespaces
+    Mutation("own mount and IPC namespace", _JAIL + "namespaces.py",
+             "syscalls.unshare(INNER)", "pass"),
+    Mutation("own IPC namespace", _JAIL + "namespaces.py",
+             "INNER: Final = syscalls.CLONE_NEWNS | syscalls.CLONE_NEWIPC",
+             "INNER: Final = syscalls.CLONE_NEWNS"),
+    Mutation("network namespace", _JAIL + "namespaces.py",
+             "    | syscalls.CLONE_NEWNET\n", ""),
+    Mutation("host name namespace", _JAIL + "namespaces.py",
+             "    | syscalls.CLONE_NEWUTS\n", ""),
+    Mutation("cgroup namespace", _JAIL + "namespaces.py",
+             "    | syscalls.CLONE_NEWCGROUP\n", ""),
+    Mutation("own pid namespace", _JAIL + "namespaces.py",
+             "syscalls.unshare(syscalls.CLONE_NEWPID)", "pass"),
+    # Mounts
+    Mutation("root is read-only", _JAIL + "mounts.py",
+             "    _freeze(root)\n", ""),
+    Mutation("runtime is read-only", _JAIL + "mounts.py",
+             "    _freeze(target, MS_NODEV | _locked(target))", "    pass"),
+    Mutation("packages that are not listed are hidden", _JAIL + "mounts.py",
+             "masked = [path for path in tree.masked if os.path.isdir(path)]", "masked = []",
+             (OUTSIDE, HOLDS, TREE)),
+    Mutation("devices are read-only", _JAIL + "mounts.py",
+             "    _freeze(target, MS_NOEXEC | _locked(target))", "    pass"),
+    Mutation("bundle is read-only", _JAIL + "mounts.py",
+             "    _freeze(APP, MS_NODEV)", "    pass"),
+    Mutation("scratch is limited", _JAIL + "mounts.py",
+             "size={max(size, _PAGE)},", ""),
+    Mutation("inodes are limited", _JAIL + "mounts.py",
+             "nr_inodes={inodes},", ""),
+    Mutation("scratch is not executable", _JAIL + "mounts.py",
+             "(SCRATCH, sizes.scratch_bytes, _SCRATCH_INODES, MS_NOEXEC)",
+             "(SCRATCH, sizes.scratch_bytes, _SCRATCH_INODES, 0)", (OUTSIDE, NATIVE)),
+    Mutation("the old root is gone", _JAIL + "mounts.py",
+             'syscalls.umount(".", syscalls.MNT_DETACH)', "pass"),
+    Mutation("the writable view of the bundle is given up", "sandbox/runtime/bootstrap.py",
+             "os.chdir(scratch_dir)", "pass", (HOLDS, LEAKS, LIVE)),
+    # Limits
+    *(
+        Mutation(f"RLIMIT_{name}", _JAIL + "rlimits.py",
+                 f"        (resource.RLIMIT_{name}, {value}),\n", "", (OUTSIDE, HOLDS, THREADS))
+        for name, value in {
+            "AS": "limits.address_space_bytes", "FSIZE": "limits.file_bytes",
+            "NOFILE": "DESCRIPTORS", "STACK": "_STACK_BYTES", "CPU": "_LIFETIME_CPU_SECONDS",
+            "CORE": "0", "MEMLOCK": "0", "MSGQUEUE": "0", "SIGPENDING": "DESCRIPTORS",
+        }.items()
+    ),
+    Mutation("hard limits", _JAIL + "rlimits.py",
+             "resource.setrlimit(which, (value, value))",
+             "resource.setrlimit(which, (value, hard))"),
+    Mutation("threads are limited", _JAIL + "rlimits.py",
+             "    _lower(resource.RLIMIT_NPROC,", "    _lower(resource.RLIMIT_RSS,",
+             (OUTSIDE, THREADS)),
+    # Credentials
+    Mutation("bounding set", _JAIL + "credentials.py",
+             "syscalls.prctl(syscalls.PR_CAPBSET_DROP, capability)",
+             "capability > 40 and syscalls.prctl(syscalls.PR_CAPBSET_DROP, capability)",
+             (HOLDS, CREDENTIALS)),
+    Mutation("supplementary groups", _JAIL + "credentials.py",
+             "    os.setgroups([])\n", "", (HOLDS, CREDENTIALS)),
+    Mutation("group id", _JAIL + "credentials.py",
+             "    os.setresgid(uid, uid, uid)\n", "", (HOLDS, CREDENTIALS)),
+    Mutation("user id", _JAIL + "credentials.py",
+             "    os.setresuid(uid, uid, uid)\n", "", (HOLDS, CREDENTIALS)),
+    Mutation("capset", _JAIL + "credentials.py",
+             "    syscalls.clear_capabilities()\n", "    pass\n", (HOLDS, CREDENTIALS)),
+    Mutation("no new privileges", _JAIL + "credentials.py",
+             "    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)\n", "", (HOLDS, CREDENTIALS)),
+    Mutation("not dumpable", _JAIL + "credentials.py",
+             "    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)\n", "", (OUTSIDE, CREDENTIALS)),
+    Mutation("ends with its parent", _SPAWN,
+             "    credentials.forbid_new_privileges()\n    credentials.die_with_parent()\n",
+             "    credentials.forbid_new_privileges()\n", (OUTSIDE, CREDENTIALS)),
+    Mutation("session keyring", _SPAWN,
+             "    credentials.leave_session_keyring()\n", "", (OUTSIDE, CREDENTIALS)),
+    # Descriptors, signals, surroundings
+    Mutation("other descriptors are closed", _JAIL + "fds.py",
+             "    syscalls.close_range(WIRE + 1, _LAST)\n", ""),
+    Mutation("umask", _SPAWN, "    os.umask(_UMASK)\n", "    pass\n"),
+    Mutation("own process group", _SPAWN, "    os.setpgid(0, 0)\n", "    pass\n"),
+    Mutation("empty environment", "sandbox/supervisor/outer.py",
+             "    os.environ.clear()\n", "", (HOLDS, LEAKS)),
+    Mutation("empty arguments", "sandbox/supervisor/outer.py",
+             "    sys.orig_argv[:] = []\n", "", (HOLDS, LEAKS)),
+    Mutation("the supervisor's modules are forgotten", _SPAWN,
+             "        del sys.modules[name]\n", "        pass\n", (HOLDS, LEAKS, LIVE)),
+    Mutation("other instances are forgotten", _FORKSERVER,
+             "            self._living.clear()\n", "", (LEAKS,)),
+    Mutation("user ids are drawn", _FORKSERVER,
+             "secrets.randbelow(credentials.UIDS)", "len(taken)", (LEAKS, HOLDS)),
+    # Landlock
+    Mutation("Landlock", _JAIL + "landlock.py",
+             "        syscalls.landlock_restrict_self(ruleset)\n", "        pass\n"),
+    # Seccomp
+    Mutation("seccomp", _JAIL + "seccomp.py",
+             "    syscalls.load_seccomp(program)\n", "    pass\n"),
+    Mutation("seccomp: unlisted calls", _JAIL + "seccomp.py",
+             "leaves.get(number, _end(RET_EPERM))", "leaves.get(number, _end(RET_ALLOW))",
+             (SECCOMP, HOLDS)),
+    Mutation("seccomp: calls that kill", _POLICY,
+             "POLICY: Final = Policy(kill=KILL,", "POLICY: Final = Policy(kill=(),",
+             (HOLDS, NATIVE)),
+    Mutation("seccomp: x32", _JAIL + "seccomp.py",
+             'if machine == "x86_64":', "if False:", (SECCOMP, NATIVE)),
+    Mutation("seccomp: architecture", _JAIL + "seccomp.py",
+             "AUDIT_ARCH[machine], by_number, _end(RET_KILL_PROCESS)",
+             "AUDIT_ARCH[machine], by_number, by_number[1:]", (SECCOMP, NATIVE)),
+    Mutation("seccomp: written memory is not executed", _POLICY,
+             '"mmap mprotect", (Argument(2, (0,), _EXEC),)', '"mmap mprotect"', (HOLDS, NATIVE)),
+    Mutation("seccomp: anonymous memory is not executed", _POLICY,
+             "(Argument(2, (_EXEC,), _WRITE_EXEC), Argument(3, (0,), _MAP_ANONYMOUS))",
+             "(Argument(2, (_EXEC,), _EXEC),)", (HOLDS, NATIVE)),
+    Mutation("seccomp: threads, no processes", _POLICY,
+             '"clone", (Argument(0, (_PTHREAD_FLAGS,)),)', '"clone"', (HOLDS, LIVE)),
+    Mutation("seccomp: advice", _POLICY,
+             "          (Argument(2, _ADVICE, _INT),)),\n", "          ),\n", (LEAKS,)),
+    Mutation("seccomp: limits are read only", _POLICY,
+             '(Argument(0, (0,), _INT), Argument(2, (0,)))', "()", (LIVE,)),
+    Mutation("seccomp: prctl", _POLICY,
+             '"prctl", (Argument(0, _PR_SET_NAME_AND_GET_NAME, _INT),)', '"prctl"', (LIVE,)),
+    Mutation("seccomp: fcntl", _POLICY,
+             '"fcntl", (Argument(1, _FCNTLS, _INT),)', '"fcntl"', (LIVE,)),
+    Mutation("seccomp: ioctl", _POLICY,
+             '"ioctl", (Argument(1, _IOCTLS, _INT),)', '"ioctl"', (LIVE,)),
+    Mutation("seccomp: socketpair", _POLICY,
+             '"socketpair", (Argument(0, (_AF_UNIX,), _INT),)', '"socketpair"', (LIVE,)),
+    Mutation("seccomp: sendto", _POLICY,
+             '"sendto", (Argument(4, (0,)),)', '"sendto"', (LIVE,)),
+    Mutation("seccomp: tgkill", _POLICY,
+             '"tgkill", (Argument(0, (_SELF,), _INT),)', '"tgkill"', (LIVE,)),
+    Mutation("seccomp: flushing the disk", _POLICY,
+             "pretended=PRETENDED, allow=ALLOW)", "pretended=(), allow=ALLOW)", (LEAKS,)),
+    Mutation("seccomp: how full the disk is", _POLICY,
+             '"statfs fstatfs"),\n)', '""),\n    Group("", ""),\n)', (LEAKS,)),
+    # The look from outside
+    Mutation("verification of the status", "sandbox/supervisor/verify.py",
+             "        if not holds:\n", "        if False:\n", (VERIFY,)),
+    Mutation("verification of the namespaces", "sandbox/supervisor/verify.py",
+             "        _check_namespaces(pid)\n", "        pass\n", (VERIFY,)),
+)  # fmt: skip
+
+
+def main(names: list[str]) -> int:
+    """Try all mutations, or the named ones."""
+    unnoticed = 0
+    for mutation in [m for m in MUTATIONS if not names or m.name in names]:
+        noticed = try_out(mutation)
+        unnoticed += noticed is None
+        print(f"{mutation.name:45} {noticed or 'NOT NOTICED'}", flush=True)  # noqa: T201
+    return 1 if unnoticed else 0
+
+
+def try_out(mutation: Mutation) -> str | None:
+    """Return the first test that fails, None when all pass."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "checkout")
+        copy.mkdir()
+        for name in COPIED:
+            source = ROOT / name
+            if source.is_dir():
+                shutil.copytree(source, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(source, copy / name)
+        apply(mutation, copy)
+        for tests in mutation.tests:
+            if failed := _first_failure(copy, tests):
+                return failed
+    return None
+
+
+def apply(mutation: Mutation, root: Path) -> None:
+    """Change one text. Raises ValueError unless it stands there exactly once."""
+    file = root / mutation.file
+    source = file.read_text()
+    if source.count(mutation.text) != 1:
+        raise ValueError(f"{mutation.name}: {source.count(mutation.text)} times in {mutation.file}")
+    file.write_text(source.replace(mutation.text, mutation.instead))
+
+
+def _first_failure(copy: Path, tests: str) -> str | None:
+    command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider"]
+    # A message that is not there is what a barrier that kills leaves behind; no need to wait long.
+    command += ["--timeout", "30", "--tb=no", tests]
+    # Nodes that tests start elsewhere import from there too.
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    try:
+        done = subprocess.run(
+            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=SECONDS
+        )
+    except subprocess.TimeoutExpired:
+        return f"{tests} (does not end)"
+    if done.returncode == 0:
+        return None
+    found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    return found[1] if found else f"{tests} (status {done.returncode})"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,30 @@
+"""The list of mutations fits the code: each text is there once, each test file exists."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .mutations import MUTATIONS, ROOT, Mutation, apply
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
+def test_it_can_be_applied_and_is_still_python(mutation: Mutation, tmp_path: Path) -> None:
+    copy = tmp_path / mutation.file
+    copy.parent.mkdir(parents=True)
+    shutil.copy(ROOT / mutation.file, copy)
+    apply(mutation, tmp_path)
+    ast.parse(copy.read_text())
+    assert all((ROOT / tests).is_file() for tests in mutation.tests)
+
+
+def test_every_file_of_the_jail_is_mutated() -> None:
+    mutated = {Path(mutation.file).name for mutation in MUTATIONS}
+    without_barrier = {"__init__.py", "syscalls.py", "syscall_numbers.py", "host_probe.py"}
+    # Of the level without namespaces, which this host is not on: test_alone.py attacks it.
+    without_barrier |= {"seccomp_alone.py", "view.py"}
+    files = {path.name for path in (ROOT / "sandbox" / "jail").glob("*.py")}
+    assert files - mutated - without_barrier == set()
