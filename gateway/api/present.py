@@ -8,7 +8,7 @@ from typing import Any
 from gateway.catalog import RoutedHostname
 from gateway.catalog.bindings import SECRET
 from gateway.config import Config
-from gateway.model.script import Binding, Deployment, Namespace, Script, Tenant, Version
+from gateway.model.script import Binding, Deployment, Namespace, Script, Share, Tenant, Version
 from gateway.store.base import StoredToken
 
 
@@ -144,7 +144,10 @@ def deployment_json(deployment: Deployment, email: str) -> dict[str, Any]:
         "source": "api",
         "strategy": "percentage",
         "author_email": email,
-        "versions": [{"version_id": deployment.version_id, "percentage": 100}],
+        "versions": [
+            {"version_id": share.version_id, "percentage": share.percentage}
+            for share in deployment.split or (Share(deployment.version_id, 100),)
+        ],
         "annotations": annotations,
     }
 

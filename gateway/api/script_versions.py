@@ -18,11 +18,12 @@ from gateway.api.secrets import SecretText, check_secret_type
 from gateway.api.services import Services
 from gateway.catalog.errors import BadDeployment
 from gateway.catalog.metadata import LABEL, MAX_ANNOTATION, MESSAGE
+from gateway.catalog.versions import MAX_SHARES
 
 LATEST: Final = f"{ACCOUNT}/workers/workers/{{name}}/versions/latest"
 
 
-class Share(msgspec.Struct):
+class NewShare(msgspec.Struct):
     """How much of a script's requests a version gets."""
 
     version_id: str
@@ -32,7 +33,7 @@ class Share(msgspec.Struct):
 class NewDeployment(msgspec.Struct):
     """Body of a POST."""
 
-    versions: list[Share]
+    versions: list[NewShare]
     strategy: str = "percentage"
     annotations: dict[str, str] = {}
 
@@ -118,16 +119,18 @@ async def _get_deployment(call: Call) -> Response:
 
 
 async def _deploy(call: Call) -> Response:
+    """Make stored versions serve, each its percentage of the requests."""
     body = await read_json(call.request, NewDeployment)
-    shares = [share for share in body.versions if share.percentage]
-    if body.strategy != "percentage" or len(body.versions) != 1 or shares[0].percentage != 100:
+    shares = {share.version_id: share.percentage for share in body.versions}
+    if body.strategy != "percentage" or len(shares) != len(body.versions):
         raise BadDeployment(
-            "a deployment has to make one version serve 100 %",
-            fix="gradual deployments are not available: name one version with percentage 100",
+            "a deployment names each version once, with strategy percentage",
+            fix='send {"strategy": "percentage", "versions": [{"version_id", "percentage"}]}',
         )
+    call.trail.detail["versions"] = dict(list(shares.items())[:MAX_SHARES])
     _, deployment = await call.services.versions.deploy(
         call.script_key,
-        shares[0].version_id,
+        shares,
         body.annotations.get(MESSAGE, "")[:MAX_ANNOTATION],
         scope=call.account_scope,
     )

@@ -106,6 +106,7 @@ async def _script(call: Call) -> dict[str, Any]:
         "etag": script.etag,
         "tags": script.tags,
         "limits": script.limits,
+        "split": {share.version_id: share.percentage for share in script.split},
     }
 
 

@@ -49,7 +49,7 @@ class DeploymentMissing(ControlError):
 
 
 class BadDeployment(ControlError):
-    """A deployment has to make exactly one version serve everything."""
+    """The versions of a deployment, or their percentages, make no sense."""
 
     code = 10026
     word = "bad_deployment"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -102,10 +102,15 @@ class Serving:
 
     async def put(self, version: Version, plan: str) -> Deployed:
         """Start a new version, store it, make it serve."""
-        return await self._serve(version, plan, self._store.put_version)
+        return await self._serve([version], plan, self._store.put_version)
 
-    async def promote(self, version: Version, plan: str, deployment: Deployment) -> Deployed:
-        """Start a stored version and make it serve. Raises VersionMissing."""
+    async def promote(
+        self, versions: Sequence[Version], plan: str, deployment: Deployment
+    ) -> Deployed:
+        """Start stored versions and make them serve; the first stands for all of them.
+
+        Raises VersionMissing.
+        """
 
         async def commit(version: Version) -> Script:
             script = await self._store.serve_version(deployment)
@@ -113,7 +118,7 @@ class Serving:
                 raise VersionMissing(f"there is no version {version.id!r} any more")
             return script
 
-        return await self._serve(version, plan, commit)
+        return await self._serve(versions, plan, commit)
 
     async def add(self, version: Version, plan: str) -> Version:
         """Start a new version and store it, serving nothing yet."""
@@ -124,16 +129,24 @@ class Serving:
             return await self._store.add_version(version)
 
     async def _serve(
-        self, version: Version, plan: str, commit: Callable[[Version], Awaitable[Script]]
+        self,
+        versions: Sequence[Version],
+        plan: str,
+        commit: Callable[[Version], Awaitable[Script]],
     ) -> Deployed:
-        candidate, version = await self._start(version, plan)
+        started: list[tuple[Candidate, Version]] = []
         try:
+            for stored in versions:
+                started.append(await self._start(stored, plan))  # noqa: PERF401 — undone below
+            version = started[0][1]
             await check_namespace(self._config, self._store, version.key.namespace)
             script = await self._commit(version, commit)
         except BaseException:
-            candidate.discard()
+            for candidate, _ in started:
+                candidate.discard()
             raise
-        _adopt(candidate, version)
+        for candidate, ready in started:
+            _adopt(candidate, ready)
         return Deployed(script, version)
 
     async def _start(self, version: Version, plan: str) -> tuple[Candidate, Version]:

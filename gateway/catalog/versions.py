@@ -6,15 +6,20 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import msgspec
 
 from gateway.catalog.bindings import with_secrets
-from gateway.catalog.errors import DeploymentMissing, VersionMissing
+from gateway.catalog.errors import BadDeployment, DeploymentMissing, VersionMissing
 from gateway.catalog.serving import Deployed, Serving, ServingStore, missing
 from gateway.catalog.uploads import Upload, build_version, changed
 from gateway.config import Config
-from gateway.model.script import Deployment, ScriptKey, Version
+from gateway.model.script import Deployment, ScriptKey, Share, Version
+
+MAX_SHARES: Final = 5
+"""Versions that may serve at once: each has instances of its own."""
+TOLERANCE: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,24 +92,34 @@ class Versions:
         return version
 
     async def deploy(
-        self, key: ScriptKey, version_id: str, message: str, *, scope: str | None
+        self, key: ScriptKey, shares: Mapping[str, float], message: str, *, scope: str | None
     ) -> tuple[Deployed, Deployment]:
-        """Make a stored version serve everything."""
+        """Make stored versions serve, each its percentage of the requests; together 100."""
+        check_shares(shares)
         async with self._serving.hold(key):
-            version = await self.get(key, version_id, scope=scope)
+            found = [await self.get(key, version_id, scope=scope) for version_id in shares]
             current = await self._serving.current(key, scope)
             owner = await self._serving.owner(key, scope)
+            newest_first = sorted(found, key=lambda version: -version.number)
+            # What stands for the script where only one version is shown.
+            most = max(newest_first, key=lambda version: shares[version.id])
+            back = all(version.number < current.version.number for version in found)
             deployment = Deployment(
                 id=str(uuid.uuid4()),
                 key=key,
-                version_id=version.id,
+                version_id=most.id,
                 created_ms=time.time_ns() // 1_000_000,
-                triggered_by=(
-                    "rollback" if version.number < current.version.number else "promotion"
-                ),
+                triggered_by="rollback" if back else "promotion",
                 message=message,
+                split=tuple(
+                    Share(version.id, shares[version.id], version.limits)
+                    for version in newest_first
+                )
+                if len(found) > 1
+                else (),
             )
-            deployed = await self._serving.promote(version, owner.plan, deployment)
+            others = [version for version in newest_first if version is not most]
+            deployed = await self._serving.promote([most, *others], owner.plan, deployment)
         return deployed, deployment
 
     async def deployments(self, key: ScriptKey, *, scope: str | None) -> list[Deployment]:
@@ -125,3 +140,16 @@ class Versions:
         script = await self._store.get_script(key)
         if script is None or scope not in (None, script.tenant):
             raise missing(key)
+
+
+def check_shares(shares: Mapping[str, float]) -> None:
+    """Raise BadDeployment unless the percentages can be served."""
+    if not 1 <= len(shares) <= MAX_SHARES:
+        raise BadDeployment(f"a deployment names one to {MAX_SHARES} versions")
+    if any(not 0 <= percentage <= 100 for percentage in shares.values()):
+        raise BadDeployment("a percentage is a number from 0 to 100")
+    total = sum(shares.values())
+    if abs(total - 100) > TOLERANCE:
+        raise BadDeployment(
+            f"the percentages add up to {total:g}", fix="let them add up to exactly 100"
+        )

@@ -16,6 +16,15 @@ class HostnameRecord(msgspec.Struct, frozen=True, rename="camel"):
     tenant: str = ""
 
 
+class Choice(msgspec.Struct, frozen=True):
+    """A version that serves a part of a script's requests."""
+
+    below: float
+    """Upper end of its range between 0 and 100; ranges follow each other."""
+    version_id: str
+    limits: Limits
+
+
 class Route(msgspec.Struct, frozen=True, gc=False):
     """A resolved request: the script version that serves it, and under which limits."""
 
@@ -25,5 +34,7 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     plan: str
     limits: Limits
     status: TenantStatus
+    split: tuple[Choice, ...] = ()
+    """All versions that may serve, when there are several: one is chosen for each request."""
     mount: str = ""
     """Path prefix below which the script lives (``/acme/hello``), empty at the root of a host."""

@@ -93,6 +93,15 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     """The tag that its uploader gave this version."""
 
 
+class Share(msgspec.Struct, frozen=True):
+    """How much of a script's requests a version gets."""
+
+    version_id: str
+    percentage: float
+    limits: dict[str, int] = {}
+    """What the version asks for below its tenant's plan."""
+
+
 class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """One decision of which version serves."""
 
@@ -103,6 +112,8 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     triggered_by: str = "promotion"
     """``promotion`` or ``rollback`` of a stored version, or what made the version."""
     message: str = ""
+    split: tuple[Share, ...] = ()
+    """All versions that serve, the newest first; empty when ``version_id`` alone does."""
 
 
 class Script(msgspec.Struct, frozen=True, kw_only=True):
@@ -117,3 +128,5 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     tags: tuple[str, ...] = ()
     handlers: tuple[str, ...] = ()
     limits: dict[str, int] = {}
+    split: tuple[Share, ...] = ()
+    """All versions that serve, the newest first; empty when ``version_id`` alone does."""

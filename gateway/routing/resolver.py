@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from itertools import accumulate
 
 import msgspec
 from cachetools import TTLCache
@@ -16,9 +17,11 @@ from cachetools import TTLCache
 from gateway.config import Config
 from gateway.errors import NotConfigured, ScriptNotFound
 from gateway.model.http import Request
-from gateway.model.route import HostnameRecord, Route
-from gateway.model.script import ScriptKey, TenantStatus
+from gateway.model.plan import Limits
+from gateway.model.route import Choice, HostnameRecord, Route
+from gateway.model.script import ScriptKey, Share, TenantStatus
 from gateway.routing.hosts import is_script_label, label_below
+from gateway.routing.split import chosen
 from gateway.store.base import Store
 
 logger = logging.getLogger(__name__)
@@ -77,7 +80,7 @@ class Resolver:
             if len(self._recent) >= RECENT_ENTRIES:
                 self._recent.clear()
             self._recent[key] = route
-        return route
+        return chosen(route, request) if route is not None and route.split else route
 
     def _find_cached(self, key: str) -> Route | None:
         target = self._targets.get(key)
@@ -102,6 +105,7 @@ class Resolver:
                     f"This hostname leads to a worker that does not exist: {target.key.name}."
                 )
             raise NotConfigured(f"No worker answers to {request.host}.")
+        route = chosen(route, request)
         return msgspec.structs.replace(route, mount=target.mount) if target.mount else route
 
     async def answers_to(self, host: str) -> bool:
@@ -239,8 +243,17 @@ class Resolver:
             version_id=script.version_id,
             plan=plan.name,
             limits=plan.limits.lowered_by(script.limits),
+            split=_choices(plan.limits, script.split),
             status=tenant.status if tenant is not None else TenantStatus.ACTIVE,
         )
+
+
+def _choices(limits: Limits, split: tuple[Share, ...]) -> tuple[Choice, ...]:
+    ends = accumulate(share.percentage for share in split)
+    return tuple(
+        Choice(end, share.version_id, limits.lowered_by(share.limits))
+        for end, share in zip(ends, split, strict=True)
+    )
 
 
 def function_prefix(path: bytes) -> str:

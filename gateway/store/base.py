@@ -101,7 +101,7 @@ class VersionStore(Protocol):
         """Versions of a script that are kept, newest first, without the content of modules."""
 
     async def serve_version(self, deployment: Deployment) -> Script | None:
-        """Make a stored version serve; None when the script has no such version."""
+        """Make stored versions serve; None when the script has not got one of them."""
 
     async def list_deployments(self, key: ScriptKey) -> list[Deployment]:
         """Deployments of versions that are kept, newest first."""

@@ -15,6 +15,7 @@ from gateway.model.script import (
     Namespace,
     Script,
     ScriptKey,
+    Share,
     Tenant,
     TenantStatus,
     Version,
@@ -222,6 +223,26 @@ class TestVersions:
         assert kept[-1] == 1
         assert kept[0] == 40
         assert len(kept) < 40
+
+    async def test_a_split_is_stored_and_its_versions_are_kept(self, store: Store) -> None:
+        await store.put_version(version(0))
+        await store.put_version(version(1))
+        shares = (Share(version(1).id, 90.5, {"cpu_ms": 5}), Share(version(0).id, 9.5))
+        split = replace(deployment(1, version(1).id), split=shares)
+        script = await store.serve_version(split)
+        assert script is not None
+        assert script.split == shares
+        assert await store.get_script(KEY) == script
+        for number in range(2, 40):
+            await store.add_version(version(number))
+        kept = [item.number for item in await store.list_versions(KEY)]
+        assert kept[-2:] == [2, 1]
+        assert (await store.list_deployments(KEY))[0] == split
+        gone = replace(split, id="d2", split=(*shares, Share("gone", 0)))
+        assert await store.serve_version(gone) is None
+        whole = await store.serve_version(deployment(3, version(1).id))
+        assert whole is not None
+        assert whole.split == ()
 
     async def test_deleting_a_script_takes_versions_and_deployments(self, store: Store) -> None:
         await store.put_version(version(1))

@@ -91,3 +91,52 @@ def test_nobody_notices_that_versions_change(node: LiveNode) -> None:
         for asker in askers:
             asker.join()
     assert set(answers) == {(200, "one"), (200, "two")}
+
+
+def split(node: LiveNode, name: str, **shares: float) -> dict[str, float]:
+    versions = [
+        {"version_id": key.replace("_", "-").removeprefix("v-"), "percentage": share}
+        for key, share in shares.items()
+    ]
+    answer = node.api.post(f"{WORKER}/{name}/deployments", json={"versions": versions})
+    assert answer.status_code == 200, answer.text
+    return {item["version_id"]: item["percentage"] for item in answer.json()["result"]["versions"]}
+
+
+def keys(node: LiveNode, name: str, count: int = 200) -> dict[int, str]:
+    """What clients with a key of their own each get."""
+    return {
+        number: node.request(
+            name, headers={"Cloudflare-Workers-Version-Key": f"user-{number}"}
+        ).text
+        for number in range(count)
+    }
+
+
+def test_a_gradual_deployment_is_sticky_and_grows(node: LiveNode) -> None:
+    first = node.deploy("gradual", source("one"))["deployment_id"]
+    second = add(node, "gradual", source("two")).json()["result"]["id"]
+    old, new = (f"v_{version.replace('-', '_')}" for version in (first, second))
+
+    assert split(node, "gradual", **{old: 80, new: 20}) == {first: 80, second: 20}
+    before = keys(node, "gradual")
+    assert before == keys(node, "gradual")
+    assert 15 <= list(before.values()).count("two") <= 70
+    assert {node.request("gradual").text for _ in range(100)} == {"one", "two"}
+
+    split(node, "gradual", **{old: 40, new: 60})
+    after = keys(node, "gradual")
+    assert {after[number] for number, text in before.items() if text == "two"} == {"two"}
+    assert list(after.values()).count("two") > list(before.values()).count("two")
+
+    split(node, "gradual", **{old: 100, new: 0})
+    assert set(keys(node, "gradual", 40).values()) == {"one"}
+    override = {"Cloudflare-Workers-Version-Overrides": f'other="x", gradual="{second}"'}
+    assert node.request("gradual", headers=override).text == "two"
+    nonsense = {"Cloudflare-Workers-Version-Overrides": 'gradual="nothing", ='}
+    assert node.request("gradual", headers=nonsense).text == "one"
+
+    serve(node, "gradual", second).raise_for_status()
+    assert {node.request("gradual").text for _ in range(20)} == {"two"}
+    serve(node, "gradual", first).raise_for_status()
+    assert {node.request("gradual").text for _ in range(20)} == {"one"}

@@ -7,14 +7,16 @@ from typing import Final
 import aiosqlite
 import msgspec
 
-from gateway.model.script import Namespace, Script, ScriptKey
+from gateway.model.script import Namespace, Script, ScriptKey, Share
 from gateway.store.sqlite.connections import Connections, Row
 
 COLUMNS: Final = (
-    "namespace, name, tenant, version_id, created_ms, modified_ms, etag, tags, handlers, limits"
+    "namespace, name, tenant, version_id, created_ms, modified_ms, etag, tags, handlers, limits,"
+    " split"
 )
 _json = msgspec.json.encode
 _strings = msgspec.json.Decoder(tuple[str, ...])
+shares = msgspec.json.Decoder(tuple[Share, ...])
 _numbers = msgspec.json.Decoder(dict[str, int])
 
 
@@ -120,7 +122,8 @@ async def script_row(connection: aiosqlite.Connection, key: ScriptKey) -> Script
 
 
 def _script(row: Row) -> Script:
-    namespace, name, tenant, version_id, created_ms, modified_ms, etag, tags, handlers, limits = row
+    namespace, name, tenant, version_id, created_ms, modified_ms = row[:6]
+    etag, tags, handlers, limits, split = row[6:]
     return Script(
         key=ScriptKey(namespace, name),
         tenant=tenant,
@@ -131,4 +134,5 @@ def _script(row: Row) -> Script:
         tags=_strings.decode(tags),
         handlers=_strings.decode(handlers),
         limits=_numbers.decode(limits),
+        split=shares.decode(split),
     )

@@ -12,7 +12,7 @@ import msgspec
 
 from gateway.model.script import Deployment, Module, Script, ScriptKey, Version
 from gateway.store.sealing import Keyring, KeySource, Sealed
-from gateway.store.sqlite.catalog import COLUMNS, script_row
+from gateway.store.sqlite.catalog import COLUMNS, script_row, shares
 from gateway.store.sqlite.connections import Connections, Row
 from gateway.store.sqlite.secrets import seal, with_secrets, without_secrets
 
@@ -93,16 +93,17 @@ class SqliteVersions:
                 (deployment.version_id, *deployment.key),
             )
             version = next((_decode(tuple(row)) for row in rows), None)
-            if version is None:
+            if version is None or not await _all_stored(connection, deployment):
                 return None
             await connection.execute(
                 "UPDATE scripts SET version_id = ?, etag = ?, handlers = ?, limits = ?,"
-                " modified_ms = ? WHERE namespace = ? AND name = ?",
+                " split = ?, modified_ms = ? WHERE namespace = ? AND name = ?",
                 (
                     version.id,
                     version.etag,
                     _json(version.handlers),
                     _json(version.limits),
+                    _json(deployment.split),
                     deployment.created_ms,
                     *deployment.key,
                 ),
@@ -113,7 +114,7 @@ class SqliteVersions:
     async def list_deployments(self, key: ScriptKey) -> list[Deployment]:
         """Deployments of versions that are kept, newest first."""
         rows = await self._db.read(
-            "SELECT id, version_id, created_ms, triggered_by, message FROM deployments"
+            "SELECT id, version_id, created_ms, triggered_by, message, split FROM deployments"
             " WHERE namespace = ? AND name = ? ORDER BY number DESC",
             key,
         )
@@ -125,8 +126,9 @@ class SqliteVersions:
                 created_ms=created_ms,
                 triggered_by=triggered_by,
                 message=message,
+                split=shares.decode(split),
             )
-            for deployment_id, version_id, created_ms, triggered_by, message in rows
+            for deployment_id, version_id, created_ms, triggered_by, message, split in rows
         ]
 
     async def _insert(
@@ -156,18 +158,18 @@ class SqliteVersions:
 
 
 _UPSERT_SCRIPT: Final = (
-    f"INSERT INTO scripts ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    f"INSERT INTO scripts ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '[]')"  # noqa: S608
     " ON CONFLICT (namespace, name) DO UPDATE SET tenant = excluded.tenant,"
     " version_id = excluded.version_id, modified_ms = excluded.modified_ms,"
     " etag = excluded.etag, tags = excluded.tags, handlers = excluded.handlers,"
-    " limits = excluded.limits"
+    " limits = excluded.limits, split = excluded.split"
 )
 
 
 async def _record(connection: aiosqlite.Connection, deployment: Deployment) -> None:
     await connection.execute(
         "INSERT INTO deployments (id, namespace, name, version_id, created_ms, triggered_by,"
-        " message) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        " message, split) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (
             deployment.id,
             *deployment.key,
@@ -175,6 +177,7 @@ async def _record(connection: aiosqlite.Connection, deployment: Deployment) -> N
             deployment.created_ms,
             deployment.triggered_by,
             deployment.message,
+            _json(deployment.split),
         ),
     )
     await connection.execute(
@@ -184,12 +187,25 @@ async def _record(connection: aiosqlite.Connection, deployment: Deployment) -> N
     )
 
 
+async def _all_stored(connection: aiosqlite.Connection, deployment: Deployment) -> bool:
+    for share in deployment.split:
+        rows = await connection.execute_fetchall(
+            "SELECT 1 FROM versions WHERE id = ? AND namespace = ? AND name = ?",
+            (share.version_id, *deployment.key),
+        )
+        if not list(rows):
+            return False
+    return True
+
+
 async def _prune(connection: aiosqlite.Connection, key: ScriptKey) -> None:
-    """Remove the oldest versions, never the serving one."""
+    """Remove the oldest versions, never one that serves."""
     await connection.execute(
         "DELETE FROM versions WHERE id IN (SELECT id FROM versions WHERE namespace = ?1"
         " AND name = ?2 AND id NOT IN (SELECT version_id FROM scripts WHERE namespace = ?1"
-        " AND name = ?2) ORDER BY number DESC LIMIT -1 OFFSET ?3)",
+        " AND name = ?2) AND id NOT IN (SELECT json_extract(share.value, '$.version_id')"
+        " FROM scripts, json_each(scripts.split) AS share WHERE namespace = ?1 AND name = ?2)"
+        " ORDER BY number DESC LIMIT -1 OFFSET ?3)",
         (*key, KEEP_VERSIONS - 1),
     )
 

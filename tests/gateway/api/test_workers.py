@@ -185,20 +185,76 @@ async def test_a_broken_version_is_not_stored(
     [
         {"versions": []},
         {"versions": [{"version_id": "x", "percentage": 50}]},
+        {"versions": [{"version_id": "x", "percentage": 0}]},
+        {"versions": [{"version_id": str(n), "percentage": 10} for n in range(10)]},
         {"strategy": "canary", "versions": [{"version_id": "x", "percentage": 100}]},
         {
             "versions": [
+                {"version_id": "x", "percentage": 190},
+                {"version_id": "y", "percentage": -90},
+            ]
+        },
+        {
+            "versions": [
+                {"version_id": "x", "percentage": 50},
+                {"version_id": "x", "percentage": 50},
+            ]
+        },
+        {
+            "versions": [
                 {"version_id": "x", "percentage": 90},
-                {"version_id": "y", "percentage": 10},
+                {"version_id": "y", "percentage": 11},
             ]
         },
     ],
 )
-async def test_only_whole_deployments(operator: httpx.AsyncClient, body: dict[str, Any]) -> None:
+async def test_senseless_deployments_are_refused(
+    operator: httpx.AsyncClient, body: dict[str, Any]
+) -> None:
     await put(operator)
     response = await operator.post(f"{worker()}/deployments", json=body)
     assert code(response) == (400, 10026)
-    assert "100" in response.json()["errors"][0]["message"]
+
+
+async def test_a_split_is_told_and_ends_with_the_next_upload(
+    operator: httpx.AsyncClient, control: Control
+) -> None:
+    first = await put(operator)
+    second = await add(operator)
+    shares = [
+        {"version_id": first, "percentage": 90},
+        {"version_id": second, "percentage": 10},
+    ]
+    path = f"{worker()}/deployments"
+    control.events.clear()
+    made = (await operator.post(path, json={"versions": shares})).json()["result"]
+    assert made["versions"] == shares[::-1]
+    assert control.events == ["script acme", "adopt acme", "adopt acme"]
+    (newest, *_) = (await operator.get(path)).json()["result"]["deployments"]
+    assert newest == made
+    assert (await operator.get(f"{path}/{made['id']}")).json()["result"] == made
+    shown = (await operator.get(script_path("acme"))).json()["result"]["script"]
+    assert shown["deployment_id"] == first
+    third = await put(operator)
+    (newest, *_) = (await operator.get(path)).json()["result"]["deployments"]
+    assert newest["versions"] == [{"version_id": third, "percentage": 100}]
+
+
+async def test_a_version_of_a_split_that_does_not_start_changes_nothing(
+    operator: httpx.AsyncClient, control: Control
+) -> None:
+    first = await put(operator)
+    second = await add(operator)
+    shares = [{"version_id": item, "percentage": 50} for item in (first, second)]
+    control.launcher.fail("code", "SyntaxError", "invalid syntax", "entry.py")
+    response = await operator.post(f"{worker()}/deployments", json={"versions": shares})
+    assert code(response) == (400, 10021)
+    shares[0]["version_id"] = "nothing"
+    control.launcher.failure = None
+    response = await operator.post(f"{worker()}/deployments", json={"versions": shares})
+    assert code(response) == (404, 10092)
+    (only,) = (await operator.get(f"{worker()}/deployments")).json()["result"]["deployments"]
+    assert only["versions"] == [{"version_id": first, "percentage": 100}]
 
 
 async def test_version_of_another_script_cannot_be_deployed(operator: httpx.AsyncClient) -> None:
