@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol, cast
 
 from gateway.model.http import Request
 from gateway.model.route import Route
-from gateway.pool.exchange import Exchange
+from gateway.pool.exchange import Exchange, protocol_violation
+from gateway.pool.logroom import LogRoom
 from sandbox import ProtocolError, protocol
 from sandbox.protocol import (
     ExceptionRecord,
@@ -34,13 +36,20 @@ MAX_LINE = 16 * 1024
 LINE_COST = 32
 """What a line of the log pipe counts on top of its bytes."""
 PACE_UNITS = 4096
-"""A frame is one unit, and each KiB of metadata another; after so many the pace is looked at."""
+"""A frame is one unit, and so is a read and each 256 bytes of metadata; after so many the pace is
+looked at."""
 UNIT_NS = 500
 """CPU time that honest code needs for a unit at least. Bytes prepared once and written again and
 again cost their sender next to nothing, and us the same as any other frames."""
 STALE_NS = 5_000_000
 """How far the clock may be behind on a host that cannot read it exactly: a scheduler tick."""
 
+
+HIGH_WATER = 256 * 1024
+"""Bytes that wait for an instance to read them; above, bodies for it wait where they come from."""
+MAX_UNREAD = 1 << 20
+MAX_UNREAD_EACH = 512 * 1024
+"""What else may wait (heads, refusals, credit): so much, and so much for each request in flight."""
 
 _SOCKET_FRAMES = frozenset({FrameType.TEXT, FrameType.BINARY, FrameType.CLOSE})
 
@@ -88,6 +97,10 @@ class Channel(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._next_stream = 2
         self._outbox: list[bytes] = []
+        self._outbox_bytes = 0
+        self._paused = False
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self.log_room = LogRoom()
         self._strays = 0
         self._log_fd = -1
         self._log_rest = b""
@@ -100,6 +113,7 @@ class Channel(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The wire is up."""
         self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(HIGH_WATER)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the instance."""
@@ -107,7 +121,7 @@ class Channel(asyncio.Protocol):
             return
         try:
             frames = self._decoder.feed(data)
-            self._units += len(frames)
+            self._units += 1 + len(frames)
             if self._units >= PACE_UNITS:
                 self._check_pace()
             for frame in frames:
@@ -144,11 +158,50 @@ class Channel(asyncio.Protocol):
         if not self._outbox:
             self.loop.call_soon(self._flush)
         self._outbox.append(data)
+        self._outbox_bytes += len(data)
 
     def _flush(self) -> None:
         outbox, self._outbox = self._outbox, []
-        if self._transport is not None and not self.closed:
-            self._transport.write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
+        self._outbox_bytes = 0
+        transport = self._transport
+        if transport is None or self.closed:
+            return
+        transport.write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
+        if self._paused:
+            self._check_unread(transport)
+        elif self._waiting:
+            self._let_go()
+
+    def _check_unread(self, transport: asyncio.Transport) -> None:
+        """An instance can answer what it has not read; what it does not read we hold."""
+        if self.subrequests is None:
+            # Its code is on its way, and has a time limit of its own.
+            return
+        if transport.get_write_buffer_size() > MAX_UNREAD + MAX_UNREAD_EACH * len(self.exchanges):
+            self._break(protocol_violation("answers, and did not read what it was sent"))
+
+    async def room(self) -> None:
+        """Wait until the instance has read most of what it was sent; not at all when it is gone."""
+        while (self._paused or self._outbox_bytes >= HIGH_WATER) and not self.closed:
+            waiter: asyncio.Future[None] = self.loop.create_future()
+            self._waiting.append(waiter)
+            await waiter
+
+    def _let_go(self) -> None:
+        """Have those who wait for room look again, in order."""
+        waiting, self._waiting = self._waiting, deque()
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def pause_writing(self) -> None:
+        """More waits for the instance than is good."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """The instance has read most of it."""
+        self._paused = False
+        self._let_go()
 
     def open(self, request: Request, route: Route) -> Exchange:
         """Give a new invocation its stream."""
@@ -160,12 +213,14 @@ class Channel(asyncio.Protocol):
     def forget(self, exchange: Exchange) -> None:
         """The invocation is over; later frames of its stream are ignored or refused."""
         self.exchanges.pop(exchange.stream, None)
+        exchange.held.release()
 
     def close(self) -> None:
         """Take the wire down."""
         if self.closed:
             return
         self.closed = True
+        self._let_go()
         self._close_log()
         if self.subrequests is not None:
             self.subrequests.close()
@@ -199,6 +254,7 @@ class Channel(asyncio.Protocol):
                 raise ProtocolError(f"frame type {kind} for stream {frame.stream}, never opened")
             return
         if kind == FrameType.RESPONSE:
+            self._units += len(frame.payload) >> 8
             exchange.on_response(frame.payload, frame.flags)
         elif kind == FrameType.BODY:
             exchange.on_body(frame.payload, frame.flags)
@@ -216,14 +272,14 @@ class Channel(asyncio.Protocol):
     def _log(self, payload: bytes, exchange: Exchange) -> None:
         # Not even decoded when it would be dropped: a flood of them is to cost little.
         if exchange.takes_logs(len(payload)):
-            self._units += len(payload) >> 10
+            self._units += len(payload) >> 8
             exchange.on_log(protocol.decode_struct(LogRecord, payload), len(payload))
 
     def _exception(self, payload: bytes, exchange: Exchange) -> None:
-        self._units += len(payload) >> 10
+        self._units += len(payload) >> 8
         if exchange.takes_exceptions:
             record = protocol.decode_struct(ExceptionRecord, payload)
-            exchange.on_exception(record)
+            exchange.on_exception(record, len(payload))
             self._on_exception(exchange, record)
 
     def _connection(self, frame: Frame) -> None:
@@ -254,7 +310,7 @@ class Channel(asyncio.Protocol):
             raise ProtocolError(f"frame type {kind} on a subrequest's stream")
 
     def _fetch(self, frame: Frame, serving: Subrequests, *, ended: bool) -> None:
-        self._units += len(frame.payload) >> 10
+        self._units += len(frame.payload) >> 8
         exchange = self.exchanges.get(protocol.decode_struct(FetchOwner, frame.payload).invocation)
         if exchange is None:
             self._strays += 1

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from typing import TYPE_CHECKING
 
 from gateway.errors import ProtocolViolation, WaypostError
+from gateway.pool.inbox import Inbox
+from gateway.pool.logroom import LOG_PARTS, Holding, count_parts
 from gateway.pool.socket import WireSocket
 from sandbox import Charge, ProtocolError, protocol
 from sandbox.protocol import Close, ExceptionRecord, FrameType, LogRecord, ResponseHead
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
     from gateway.model.route import Route
     from gateway.pool.channel import Channel
 
-LOG_BYTES = 256 * 1024
-"""Log data kept of one invocation; the rest is dropped and said."""
-MAX_LOG_CONTAINERS = 10_000
-"""Lists and mappings in one log record: a byte on the wire each, and a hundred here."""
 MAX_EXCEPTIONS = 16
 """Exceptions kept of one invocation."""
 
@@ -41,7 +38,7 @@ class Exchange:
         "failure",
         "farewell",
         "head",
-        "log_bytes",
+        "held",
         "logs",
         "request",
         "route",
@@ -70,7 +67,8 @@ class Exchange:
         self.charge: Charge | None = None
         self.subrequests = 0
         self.logs: list[LogRecord] = []
-        self.log_bytes = 0
+        self.held = Holding(channel.log_room)
+        """What its logs and exceptions take."""
         self.truncated = False
         self.exceptions: list[ExceptionRecord] = []
         self.send_credit = protocol.WINDOW
@@ -85,7 +83,7 @@ class Exchange:
         """Where the client asks for a WebSocket."""
         self.farewell: Close | None = None
         """What the platform wants its WebSocket closed with."""
-        self._chunks: deque[bytes] = deque()
+        self._chunks = Inbox()
         self._unacked = 0
         self._consumed = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -94,9 +92,12 @@ class Exchange:
 
     async def response(self) -> ResponseHead:
         """The response's head. Raises the Refusal that ended the invocation instead."""
-        while self.head is None:
+        while self.head is None or not self.ended:
+            # A failure before the head is used counts, although a head has come as well.
             if self.failure is not None:
                 raise self.failure
+            if self.head is not None:
+                break
             await self.changed()
         return self.head
 
@@ -108,7 +109,7 @@ class Exchange:
             if self.failure is not None:
                 raise self.failure
             await self.changed()
-        chunk = self._chunks.popleft()
+        chunk = self._chunks.take()
         self._unacked -= len(chunk)
         self._consumed += len(chunk)
         if self._consumed >= protocol.WINDOW // 2 and not self.ended:
@@ -161,7 +162,7 @@ class Exchange:
         if self._unacked > protocol.WINDOW:
             raise protocol_violation("more body bytes than it had credit for")
         if payload:
-            self._chunks.append(payload)
+            self._chunks.put(payload)
         self.ended = bool(flags & protocol.END)
         self.wake()
 
@@ -186,16 +187,18 @@ class Exchange:
 
     def takes_logs(self, size: int) -> bool:
         """There is room for a log record of that size; otherwise the log is truncated."""
-        if self.truncated or self.log_bytes + size > LOG_BYTES:
+        if not self.held.fits(size):
             self.truncated = True
         return not self.truncated
 
     def on_log(self, record: LogRecord, size: int) -> None:
-        """A log record that there was room for."""
-        if _containers(record.message, MAX_LOG_CONTAINERS) > MAX_LOG_CONTAINERS:
-            raise protocol_violation("a log record of too many parts")
-        self.log_bytes += size
-        self.logs.append(record)
+        """A log record whose bytes there was room for."""
+        parts = 1 + count_parts(record.message, LOG_PARTS)
+        if self.held.fits(size, parts):
+            self.held.add(size, parts)
+            self.logs.append(record)
+        else:
+            self.truncated = True
 
     def warn(self, text: str) -> None:
         """A line of the platform's own in the invocation's log."""
@@ -207,10 +210,13 @@ class Exchange:
         """There is room for another exception."""
         return len(self.exceptions) < MAX_EXCEPTIONS
 
-    def on_exception(self, record: ExceptionRecord) -> None:
+    def on_exception(self, record: ExceptionRecord, size: int = 0) -> None:
         """EXCEPTION frame: kept for the tail; ``fail`` decides what it means."""
-        if self.takes_exceptions:
+        if not self.exceptions or (self.takes_exceptions and self.held.fits(size)):
+            self.held.add(size, 1)
             self.exceptions.append(record)
+        else:
+            self.truncated = True
 
     def on_credit(self, amount: int) -> None:
         """CREDIT frame: the instance took that many bytes of the request body."""
@@ -256,27 +262,15 @@ class Exchange:
             protocol.encode(FrameType.BODY, self.stream, chunk, protocol.END if end else 0)
         )
 
+    async def room(self) -> None:
+        """Wait until the instance has read most of what it was sent."""
+        await self._channel.room()
+
     def cancel(self, *, at_once: bool = False) -> None:
         """Tell the instance that nobody waits for the answer, or for anything after it."""
         if not self.done:
             flags = protocol.END if at_once else 0
             self._channel.send(protocol.encode(FrameType.CANCEL, self.stream, flags=flags))
-
-
-def _containers(value: object, limit: int) -> int:
-    """Lists and mappings below ``value``; stops counting above ``limit``."""
-    count, waiting = 0, [value]
-    while waiting and count <= limit:
-        item = waiting.pop()
-        if isinstance(item, list):
-            below = item
-        elif isinstance(item, dict):
-            below = list(item.values())
-        else:
-            continue
-        count += 1
-        waiting += [part for part in below if isinstance(part, list | dict)]
-    return count
 
 
 def protocol_violation(what: str) -> ProtocolError:

@@ -206,6 +206,7 @@ class Lease:
             while exchange.send_credit < len(chunk) and not exchange.done:
                 exchange.upload_waiter = asyncio.get_running_loop().create_future()
                 await exchange.upload_waiter
+            await exchange.room()
             last = start + protocol.CHUNK >= len(data)
             exchange.upload(chunk, end=end and last)
 

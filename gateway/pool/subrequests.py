@@ -9,6 +9,7 @@ from typing import Protocol
 
 from gateway.pool.channel import MAX_SUBREQUESTS_OPEN, Channel
 from gateway.pool.exchange import Exchange, protocol_violation
+from gateway.pool.inbox import Inbox
 from sandbox import protocol
 from sandbox.protocol import FetchedHead, FetchError, FetchHead, FrameType
 
@@ -50,7 +51,8 @@ class _Call:
         self.task: asyncio.Task[None] | None = None
         self.credit = protocol.WINDOW
         self.credit_event = asyncio.Event()
-        self.body: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self.body = Inbox()
+        self.body_event = asyncio.Event()
         self.has_body = False
         self.body_unacked = 0
         self.body_ended = False
@@ -106,17 +108,18 @@ class WireSubrequests:
         if call.body_unacked > protocol.WINDOW:
             raise protocol_violation("more subrequest bytes than it had credit for")
         if payload:
-            call.body.put_nowait(payload)
-        if ended:
-            call.body_ended = True
-            call.body.put_nowait(None)
+            call.body.put(payload)
+        call.body_ended = ended
+        call.body_event.set()
         return True
 
     def on_credit(self, stream: int, amount: int) -> None:
         """The tenant consumed part of an answer."""
         call = self._calls.get(stream)
         if call is not None:
-            call.credit = min(call.credit + amount, protocol.WINDOW)
+            call.credit += amount
+            if call.credit > protocol.WINDOW:
+                raise protocol_violation("credit for bytes that were never sent")
             call.credit_event.set()
 
     def on_cancel(self, stream: int) -> None:
@@ -160,15 +163,28 @@ class WireSubrequests:
                 message = str(getattr(error, "message", error))
             self._refuse(stream, code, message)
         finally:
-            self._calls.pop(stream, None)
+            # A cancelled one ends later than it is forgotten: its stream may be another's by then.
+            if self._calls.get(stream) is call:
+                del self._calls[stream]
 
     async def _tenant_body(self, stream: int, call: _Call) -> AsyncIterator[bytes]:
-        while (chunk := await call.body.get()) is not None:
+        consumed = 0
+        while call.body or not call.body_ended:
+            if not call.body:
+                call.body_event.clear()
+                await call.body_event.wait()
+                continue
+            chunk = call.body.take()
             yield chunk
             call.body_unacked -= len(chunk)
-            self._channel.send(protocol.encode_credit(stream, len(chunk)))
+            consumed += len(chunk)
+            if consumed >= protocol.WINDOW // 2 and not call.body_ended:
+                # Not for every piece: two bytes would be answered with sixteen.
+                self._channel.send(protocol.encode_credit(stream, consumed))
+                consumed = 0
 
     async def _answer(self, stream: int, answer: Fetched, call: _Call) -> None:
+        await self._channel.room()
         self._channel.send(protocol.encode_struct(FrameType.FETCHED, stream, answer.head))
         async for data in answer.chunks():
             for start in range(0, len(data), protocol.CHUNK):
@@ -176,6 +192,7 @@ class WireSubrequests:
                 while call.credit < len(chunk):
                     call.credit_event.clear()
                     await call.credit_event.wait()
+                await self._channel.room()
                 call.credit -= len(chunk)
                 self._channel.send(protocol.encode(FrameType.BODY, stream, chunk))
         self._channel.send(protocol.encode(FrameType.BODY, stream, b"", protocol.END))

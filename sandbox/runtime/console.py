@@ -12,15 +12,20 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.protocol import FrameType, LogRecord, encode, encode_metadata
+from sandbox.protocol import (
+    MAX_DEPTH,
+    MAX_ITEMS,
+    FrameType,
+    LogRecord,
+    encode,
+    encode_metadata,
+)
 from sandbox.runtime.channel import Channel
 from sandbox.runtime.context import current
 from sandbox.runtime.trace import clean
 
 MAX_TEXT = 16 * 1024
 """Bytes of one argument."""
-_MAX_ITEMS = 1000
-_MAX_DEPTH = 6
 _MAX_MESSAGE = 64 * 1024
 _INT64 = 1 << 63
 
@@ -29,7 +34,7 @@ class _Plain:
     """Makes one argument fit for JSON, within a budget of items and bytes."""
 
     def __init__(self) -> None:
-        self._items = _MAX_ITEMS
+        self._items = MAX_ITEMS
         self._bytes = MAX_TEXT
 
     def of(self, value: Any, depth: int = 0) -> Any:
@@ -41,7 +46,7 @@ class _Plain:
         if isinstance(value, float) and math.isfinite(value):
             return float(value)
         if isinstance(value, dict | list | tuple):
-            return self._container(value, depth) if depth < _MAX_DEPTH else "..."
+            return self._container(value, depth) if depth < MAX_DEPTH else "..."
         return self._text(value)
 
     def _container(self, value: Any, depth: int) -> Any:
@@ -84,7 +89,7 @@ class Recorder:
         left = self.outside_left if invocation is None else invocation.log_left
         if left <= 0:
             return
-        payload = self._encode(level, [json_safe(value) for value in arguments])
+        payload = self._encode(level, [json_safe(value) for value in arguments[:MAX_ITEMS]])
         if len(payload) > left:
             payload = self._encode("warn", [f"(logs truncated at {self._limit_text()})"])
             left = 0

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from sandbox.protocol import (
     END,
+    MAX_FIELDS,
+    MAX_NAME,
     FetchedHead,
     FetchHead,
     Frame,
@@ -96,6 +98,8 @@ class Subrequests:
         Raises FetchError, or SubrequestLimitExceeded.
         """
         method, url, headers, redirect = target
+        if len(headers) > MAX_FIELDS or len(method) > MAX_NAME:
+            raise ValueError(f"a request has a short method and at most {MAX_FIELDS} header fields")
         stream, self._next_stream = self._next_stream, self._next_stream + 2
         subrequest = Subrequest(self._channel, stream, invocation)
         self._open[stream] = subrequest

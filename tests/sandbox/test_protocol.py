@@ -40,7 +40,7 @@ def test_garbage_raises_protocol_error_or_waits_for_more(data: bytes) -> None:
         decoder.feed(data)
     except ProtocolError:
         return
-    assert decoder.buffered <= protocol.HEADER_SIZE + protocol.MAX_FRAME
+    assert decoder.buffered <= protocol.HEADER_SIZE + protocol.MAX_METADATA
 
 
 @pytest.mark.parametrize(

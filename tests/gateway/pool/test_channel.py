@@ -15,7 +15,8 @@ from gateway.model.plan import Limits
 from gateway.model.route import Route
 from gateway.model.script import ScriptKey, TenantStatus
 from gateway.pool.channel import LINE_COST, PACE_UNITS, STALE_NS, UNIT_NS, Channel
-from gateway.pool.exchange import LOG_BYTES, MAX_LOG_CONTAINERS, Exchange
+from gateway.pool.exchange import Exchange
+from gateway.pool.logroom import LOG_BYTES, ROOM_PARTS
 from gateway.pool.subrequests import WireSubrequests
 from sandbox import ProtocolError, protocol
 from sandbox.protocol import (
@@ -70,9 +71,21 @@ class ScriptedOrigin:
 
     def __init__(self) -> None:
         self.asked: list[str] = []
+        self.seen: asyncio.Queue[str] = asyncio.Queue()
+        self.answers: asyncio.Event | None = None
+        """None: at once."""
 
-    async def fetch(self, head: FetchHead, body: AsyncIterator[bytes] | None) -> ScriptedAnswer:
+    async def fetch(
+        self, head: FetchHead, body: AsyncIterator[bytes] | None, *, hops: int
+    ) -> ScriptedAnswer:
         self.asked.append(head.url)
+        self.seen.put_nowait("asked")
+        if self.answers is not None:
+            try:
+                await self.answers.wait()
+            except asyncio.CancelledError:
+                self.seen.put_nowait("cancelled")
+                raise
         return ScriptedAnswer()
 
 
@@ -131,6 +144,10 @@ def body(stream: int, data: bytes = b"x", *, end: bool = True) -> bytes:
     return protocol.encode(FrameType.BODY, stream, data, protocol.END if end else 0)
 
 
+def log(stream: int) -> bytes:
+    return protocol.encode_struct(FrameType.LOG, stream, LogRecord("log", 0, ["x"]))
+
+
 def done(stream: int) -> bytes:
     return protocol.encode(FrameType.DONE, stream)
 
@@ -163,6 +180,26 @@ LIES = {
         + body(s, b"x" * protocol.CHUNK, end=False) * (protocol.WINDOW // protocol.CHUNK + 1)
     ),
     "credit for what was never sent": lambda s: protocol.encode_credit(s, 1),
+    "credit for an answer that was never sent": lambda s: (
+        protocol.encode_struct(FrameType.FETCH, 1, FetchHead(s, "GET", "http://origin/", []))
+        + protocol.encode_credit(1, 0xFFFF_FFFF)
+    ),
+    "a head of many empty fields": lambda s: protocol.encode(
+        FrameType.RESPONSE,
+        s,
+        b"\x92\xcc\xc8\xdd\x00\x00\xc8\x00" + b"\x92\xc4\x00\xc4\x00" * 0xC800,
+    ),
+    "a subrequest of many empty fields": lambda s: protocol.encode(
+        FrameType.FETCH,
+        1,
+        b"\x94\x02\xa3GET\xa0\xdd\x00\x00\xc8\x00" + b"\x92\xc4\x00\xc4\x00" * 0xC800,
+    ),
+    "a head with something after it": lambda s: protocol.encode(
+        FrameType.RESPONSE, s, b"\x93\xcc\xc8\x90\x00"
+    ),
+    "a piece of a body that is too long": lambda s: (
+        response(s) + body(s, b"x" * (protocol.CHUNK + 1))
+    ),
     "malformed credit": lambda s: protocol.encode(FrameType.CREDIT, s, b"1"),
     "a malformed head": lambda s: protocol.encode(FrameType.RESPONSE, s, b"\xc1"),
     "a body on a subrequest after its end": lambda s: (
@@ -245,19 +282,123 @@ async def test_frames_that_cost_their_sender_nothing_break_the_channel(
     assert "faster than code" in str(error)
 
 
-@pytest.mark.parametrize("parts", [100, MAX_LOG_CONTAINERS + 1])
-async def test_a_log_record_of_a_great_many_parts_is_refused(wire: Wire, parts: int) -> None:
-    exchange = wire.open()
-    record = LogRecord("log", 0, [[{"a": []}] * (parts // 2)])
-    await wire.say(protocol.encode_struct(FrameType.LOG, exchange.stream, record))
-    if parts == 100:
+async def test_a_log_of_a_great_many_parts_is_cut_and_said(wire: Wire) -> None:
+    exchange, other = wire.open(), wire.open()
+    fits = LogRecord("log", 0, [[{"a": []}] * 100])
+    crowd = LogRecord("log", 0, [[[]] * protocol.MAX_ITEMS] * 10)
+    for record in (fits, crowd, crowd, crowd):
+        await wire.say(protocol.encode_struct(FrameType.LOG, exchange.stream, record))
+    await wire.say(response(exchange.stream), body(exchange.stream), log(other.stream))
+    assert await exchange.next_chunk() == b"x"
+    await wire.say(response(other.stream), body(other.stream))
+    assert await other.next_chunk() == b"x"
+    assert exchange.logs == [fits, crowd]
+    assert exchange.truncated
+    assert len(other.logs) == 1
+    assert not other.truncated
+    wire.channel.forget(exchange)
+    wire.channel.forget(other)
+    assert (wire.channel.log_room.size, wire.channel.log_room.parts) == (0, 0)
+
+
+async def test_the_logs_of_all_requests_of_an_instance_are_bounded_together(wire: Wire) -> None:
+    exchanges = [wire.open() for _ in range(64)]
+    line = LogRecord("log", 0, [[""] * protocol.MAX_ITEMS] * 12)
+    for exchange in exchanges:
+        await wire.say(protocol.encode_struct(FrameType.LOG, exchange.stream, line))
         await wire.say(response(exchange.stream), body(exchange.stream))
-        assert await exchange.next_chunk() == b"x"
-        assert exchange.logs == [record]
-        return
+        await exchange.next_chunk()
+    kept = [exchange for exchange in exchanges if exchange.logs]
+    assert len(kept) == ROOM_PARTS // 12_013
+    assert all(exchange.truncated for exchange in exchanges if exchange not in kept)
+
+
+COLLIDING = b"\x81\x92\x01\x02\xc0"
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        COLLIDING,
+        b"\x91" * 7 + b"\xc0",
+        b"\xc4\x01a",
+        b"\xd4\x05\x01",
+        b"\xdc\x03\xe9" + b"\xc0" * 1001,
+    ],
+    ids=["a key that is a list", "too deep", "bytes", "an extension type", "too many items"],
+)
+async def test_a_log_record_holds_only_what_json_can(wire: Wire, argument: bytes) -> None:
+    exchange = wire.open()
+    await wire.say(
+        protocol.encode(FrameType.LOG, exchange.stream, b"\x93\xa3log\x00\x91" + argument)
+    )
     error = await asyncio.wait_for(wire.broken, 5)
-    assert "too many parts" in str(error)
+    assert "malformed LogRecord" in str(error)
     assert exchange.logs == []
+
+
+async def test_small_pieces_of_a_body_are_joined_while_they_wait(wire: Wire) -> None:
+    exchange = wire.open()
+    await wire.say(response(exchange.stream), body(exchange.stream, b"ab" * 64, end=False) * 2000)
+    await wire.say(body(exchange.stream, b"c"))
+    await exchange.response()
+    while not exchange.ended:
+        await exchange.changed()
+    assert await exchange.next_chunk() == b"ab" * (protocol.CHUNK // 2)
+    rest = b""
+    while (chunk := await exchange.next_chunk()) is not None:
+        rest += chunk
+    assert protocol.CHUNK + len(rest) == 256_001
+    assert rest.endswith(b"abc")
+
+
+async def test_an_instance_that_answers_without_reading_is_ended(wire: Wire) -> None:
+    for _ in range(1000):
+        exchange = wire.open()
+        wire.channel.send(protocol.encode(FrameType.BODY, exchange.stream, bytes(64 * 1024)))
+        with contextlib.suppress(BrokenPipeError):
+            await wire.say(response(exchange.stream), body(exchange.stream), done(exchange.stream))
+        await asyncio.sleep(0)
+        wire.channel.forget(exchange)
+        if wire.broken.done():
+            break
+    assert "did not read" in str(wire.broken.result())
+
+
+async def test_bodies_wait_for_an_instance_that_does_not_read(wire: Wire) -> None:
+    exchange = wire.open()
+    sent = 0
+
+    async def upload() -> None:
+        nonlocal sent
+        while sent < 100:
+            await exchange.room()
+            wire.channel.send(protocol.encode(FrameType.BODY, exchange.stream, bytes(64 * 1024)))
+            sent += 1
+
+    task = asyncio.create_task(upload())
+    await asyncio.wait({task}, timeout=0.2)
+    assert 0 < sent < 30
+    heard = 0
+    decoder = protocol.Decoder(protocol.FROM_GATEWAY)
+    while heard < 100:
+        data = await asyncio.get_running_loop().sock_recv(wire.instance, 1 << 20)
+        heard += len(decoder.feed(data))
+    await task
+
+
+async def test_a_stream_that_is_used_again_keeps_its_subrequest(wire: Wire) -> None:
+    exchange = wire.open()
+    wire.origin.answers = asyncio.Event()
+    head = FetchHead(exchange.stream, "GET", "http://origin/", [])
+    fetch = protocol.encode_struct(FrameType.FETCH, 1, head, protocol.END)
+    cancel = protocol.encode(FrameType.CANCEL, 1)
+    await wire.say(fetch)
+    assert await wire.origin.seen.get() == "asked"
+    await wire.say(cancel, fetch)
+    assert {await wire.origin.seen.get() for _ in range(2)} == {"cancelled", "asked"}
+    await wire.say(cancel)
+    assert await wire.origin.seen.get() == "cancelled"
 
 
 async def test_empty_lines_in_the_log_pipe_are_counted(wire: Wire) -> None:
