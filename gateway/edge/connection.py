@@ -139,9 +139,15 @@ class HttpConnection(PatientProtocol):
         self._corked.write(head)
         early, self._early = self._early, b""
         socket.feed(early)
-        if self._stopping:
+        if self._stopping or self.retiring:
             socket.going_away()
         return socket
+
+    def retire(self) -> None:
+        """Another node takes over: the next answer is the last, and an open WebSocket moves."""
+        self.retiring = True
+        if self._socket is not None:
+            self._socket.going_away()
 
     def shutdown(self) -> None:
         """The node stops: what is open is closed in order."""

@@ -32,7 +32,7 @@ class Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         for connection in self.server_state.connections:
-            cast("HttpConnection", connection).retiring = True
+            cast("HttpConnection", connection).retire()
         deadline = time.monotonic() + seconds
         # Polled: uvicorn keeps the set and tells nobody.
         while self.server_state.connections and time.monotonic() < deadline:  # noqa: ASYNC110

@@ -215,7 +215,6 @@ class Relay:
 
     async def _upward(self) -> None:
         """The client's messages to the tenant, and its close."""
-        exchange, wire = self._exchange, self._wire
         while isinstance(item := await self._client.receive(), Part):
             self._moved_ns = time.monotonic_ns()
             for start in range(0, len(item.data) or 1, protocol.CHUNK):
@@ -223,7 +222,7 @@ class Relay:
                 last = item.last and start + protocol.CHUNK >= len(item.data)
                 await self._send(Part(item.text, data, last))
         self._noted(item)
-        wire.close(item)
+        self._wire.close(item)
 
     def _on_over(self) -> None:
         """The client has ended it: the tenant has as long to end as it has for a request."""

@@ -90,12 +90,15 @@ REFUSED: Final = Definition(
 INSECURE: Final = Definition(
     "waypost_sandbox_insecure", "gauge", "1 when tenant code runs without a jail."
 )
+LEVEL: Final = Definition(
+    "waypost_sandbox_level", "gauge", "1 for the level that tenant code is jailed on.", ("level",)
+)
 BUILD: Final = Definition(
     "waypost_build_info", "gauge", "Always 1; the labels say what runs.", ("version", "python")
 )
 DEFINITIONS: Final = (
     REQUESTS, CPU, WALL, QUEUE, SUBREQUESTS, COLD, BYTES_IN, BYTES_OUT, EXCEPTIONS, LOG_BYTES,
-    INSTANCES, SOCKETS, MESSAGES, STARTS, STOPS, REFUSED, INSECURE, BUILD,
+    INSTANCES, SOCKETS, MESSAGES, STARTS, STOPS, REFUSED, INSECURE, LEVEL, BUILD,
 )  # fmt: skip
 """Every metric of this file; documentation is checked against it."""
 
@@ -166,7 +169,8 @@ class Metrics(Observer):
 
     def websocket_closed(self, key: ScriptKey, tenant: str) -> None:
         """One less is open."""
-        self._of(key, tenant).sockets -= 1
+        series = self._series.get(key, self._other)
+        series.sockets = max(0, series.sockets - 1)
 
     def websocket_messages(self, key: ScriptKey, tenant: str, received: int, sent: int) -> None:
         """So many more."""
@@ -266,12 +270,11 @@ def _results(series: Series) -> Iterator[str]:
 
 
 def _sockets(every: list[Series]) -> Iterator[str]:
-    used = [series for series in every if series.sockets or series.messages_in]
     yield _head(SOCKETS)
-    for series in used:
+    for series in every:
         yield f"{SOCKETS.name}{{{series.labels}}} {series.sockets}\n"
     yield _head(MESSAGES)
-    for series in used:
+    for series in every:
         for direction, count in (("in", series.messages_in), ("out", series.messages_out)):
             labels = f'{series.labels},direction="{direction}"'
             yield f"{MESSAGES.name}{{{labels}}} {count}\n"

@@ -78,6 +78,26 @@ async def on_fetch(request, env, ctx):
     server.add_event_listener("message", on_message)
     return Response(None, status=101, web_socket=client)
 """
+MOUNTED = """
+from fastapi import FastAPI, WebSocket
+from workers import WorkerEntrypoint, asgi
+
+app = FastAPI()
+
+@app.websocket("/ws")
+async def ws(socket: WebSocket):
+    await socket.accept()
+    async for text in socket.iter_text():
+        await socket.send_text(text + socket.scope["env"].MARK)
+
+@app.get("/")
+async def index():
+    return "plain"
+
+class Default(WorkerEntrypoint):
+    async def fetch(self, request):
+        return await asgi.fetch(app, request, self.env)
+"""
 PLAIN = """
 from workers import Response, WebSocketPair
 
@@ -304,6 +324,32 @@ def test_iteration_and_javascripts_spelling(port: int) -> None:
             connection.send(word)
             assert connection.recv(timeout=10) == word.upper()
         assert closed_with(connection) == (1000, "")
+
+
+def test_an_asgi_application_inside_a_worker(node: LiveNode, port: int) -> None:
+    mark = {"type": "plain_text", "name": "MARK", "text": "!"}
+    node.deploy("mounted", MOUNTED, bindings=[mark], plan="enterprise")
+    assert node.request("mounted").json() == "plain"
+    with client(port, "mounted", "/ws") as connection:
+        connection.send("hello")
+        assert connection.recv(timeout=10) == "hello!"
+        connection.close(4000, "x")
+    with pytest.raises(InvalidStatus) as caught, client(port, "mounted", "/nowhere"):
+        pass
+    assert caught.value.response.status_code == 403
+
+
+def test_fetch_opens_no_websockets(node: LiveNode) -> None:
+    source = """
+from workers import Response, fetch
+async def on_fetch(request):
+    try:
+        await fetch("https://example.com/", headers={"Upgrade": "websocket"})
+    except Exception as error:
+        return Response(f"{type(error).__name__} {error.code}")
+"""
+    node.deploy("outward", source)
+    assert node.request("outward").text == "FetchError no_websockets"
 
 
 def test_asynchronous_listeners(port: int) -> None:

@@ -9,11 +9,13 @@ from typing import Any
 
 from sandbox.protocol import HeaderList
 from sandbox.runtime.adapter_asgi import AsgiAdapter, Message, make_scope
+from sandbox.runtime.asgi_socket import SocketExchange, socket_scope
 from sandbox.runtime.context import require_current
 from sandbox.runtime.headers import encode_pairs
 
 from .request import Request
 from .response import Response
+from .websocket import WebSocket
 
 _started: dict[int, tuple[AsgiAdapter, asyncio.Task[None]]] = {}
 """Lifespans by application: each is started once in a process."""
@@ -21,6 +23,9 @@ _started: dict[int, tuple[AsgiAdapter, asyncio.Task[None]]] = {}
 
 async def fetch(app: Callable[..., Any], req: Request, env: Any, ctx: Any = None) -> Response:
     """Serve a request with an ASGI application; the response streams."""
+    invocation = require_current("asgi.fetch()")
+    if invocation.socket is not None and req.headers.get("upgrade") == "websocket":
+        return await websocket(app, req, env)
     adapter = await _start(app)
     exchange = _Exchange(req)
     scope = make_scope(req.wire_head(), adapter.state)
@@ -33,6 +38,23 @@ async def fetch(app: Callable[..., Any], req: Request, env: Any, ctx: Any = None
         raise
     require_current("asgi.fetch()").wait_until(task)
     return Response(exchange.chunks(), status, headers=headers)
+
+
+async def websocket(app: Callable[..., Any], req: Request, env: Any = None) -> Response:
+    """Serve the request's WebSocket with an ASGI application."""
+    invocation = require_current("asgi.websocket()")
+    if invocation.socket is None:
+        return Response("Expected Upgrade: websocket", 426)
+    adapter = await _start(app)
+    exchange = SocketExchange(invocation, invocation.socket)
+    scope = socket_scope(make_scope(req.wire_head(), adapter.state))
+    scope["env"] = env
+
+    async def serve() -> None:
+        await app(scope, exchange.receive, exchange.send)
+        await exchange.finish()
+
+    return Response(None, web_socket=WebSocket.served_by(serve))
 
 
 async def _start(app: Callable[..., Any]) -> AsgiAdapter:

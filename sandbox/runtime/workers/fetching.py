@@ -28,6 +28,8 @@ async def fetch(resource: str | Request, **init: Any) -> FetchResponse:
             "fetch() needs the worker's own event loop: use run_sync(), not asyncio.run()"
         )
     request = Request(resource, **init) if init or isinstance(resource, str) else resource
+    if any(name == b"upgrade" for name, _ in request.encoded_headers()):
+        raise FetchError("no_websockets", "fetch() opens no WebSockets: leave out Upgrade.")
     body: bytes | AsyncIterable[bytes] | None = request.take_whole()
     if body is None:
         body = request.take_chunks()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 from sandbox.protocol import LOST
@@ -47,10 +47,18 @@ class WebSocket:
     def __init__(self, wire: SocketWire | None, peer: WebSocket | None = None) -> None:
         self.wire = wire
         self.peer = peer
+        self.serve: Callable[[], Awaitable[None]] | None = None
         self._accepted = False
         self._listeners: dict[str, list[Callable[..., Any]]] = {kind: [] for kind in _KINDS}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._error: BaseException | None = None
+
+    @classmethod
+    def served_by(cls, serve: Callable[[], Awaitable[None]]) -> WebSocket:
+        """Make the client's end of one whose handshake and messages ``serve`` answers itself."""
+        client = cls(None)
+        client.serve = serve
+        return client
 
     def accept(self, _options: Any = None) -> None:
         """Begin to take messages."""
@@ -186,6 +194,9 @@ class WebSocketPair:
 async def serve_socket(invocation: Invocation, client: WebSocket, headers: Any) -> None:
     """Answer with the client's end of a pair and serve the other one until it is closed."""
     server, wire = client.peer, invocation.socket
+    if client.serve is not None:
+        await client.serve()
+        return
     if wire is None:
         raise TypeError("the client did not ask for a WebSocket: answer 426 instead")
     if server is None or server.wire is not wire:

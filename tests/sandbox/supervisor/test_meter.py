@@ -171,3 +171,52 @@ async def test_a_small_budget_is_looked_at_in_time_after_a_large_one(account: Ac
     account.meter.end(large)
     account.begin(10)
     assert account.meter.armed_for_ns < far
+
+
+async def test_a_renewed_budget_is_added_to_what_is_left(account: Account) -> None:
+    charge = account.begin(10)
+    account.process.cpu = 8 * MS
+    account.meter.renew(charge, 10 * MS, 20 * MS, now_ns=time.monotonic_ns())
+    account.process.cpu = 19 * MS
+    account.check()
+    assert account.process.interrupts == 0
+    account.process.cpu = 20 * MS
+    account.check()
+    assert account.process.interrupts == 1
+    assert account.meter.end(charge) == 20 * MS
+
+
+async def test_no_more_is_saved_up_than_is_allowed(account: Account) -> None:
+    charge = account.begin(10)
+    for _ in range(100):
+        account.meter.renew(charge, 10 * MS, 20 * MS, now_ns=time.monotonic_ns())
+    account.meter.renew(charge, 0, 10 * MS, now_ns=time.monotonic_ns())
+    account.process.cpu = 10 * MS
+    account.check()
+    assert account.process.interrupts == 1
+
+
+async def test_what_one_saves_another_cannot_keep(account: Account) -> None:
+    renewed = account.begin(10)
+    account.begin(10)
+    account.meter.renew(renewed, 30 * MS, 40 * MS, now_ns=time.monotonic_ns())
+    account.meter.end(renewed)
+    account.process.cpu = 10 * MS
+    account.check()
+    assert account.process.interrupts == 1
+
+
+async def test_a_limit_that_was_hit_stays_hit(account: Account) -> None:
+    charge = account.begin(10)
+    account.process.cpu = 10 * MS
+    account.check()
+    account.meter.renew(charge, 10 * MS, 20 * MS, now_ns=time.monotonic_ns())
+    account.check()
+    assert account.process.interrupts == 2
+
+
+async def test_a_budget_that_shrinks_is_looked_at_sooner(account: Account) -> None:
+    charge = account.begin(10_000)
+    far = account.meter.armed_for_ns
+    account.meter.renew(charge, 0, 1 * MS, now_ns=time.monotonic_ns())
+    assert account.meter.armed_for_ns < far
