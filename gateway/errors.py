@@ -73,7 +73,7 @@ class Refusal(WaypostError):
     outcome: ClassVar[Outcome] = Outcome.INTERNAL_ERROR
     fault: ClassVar[str] = "platform"
     title: ClassVar[str] = "Internal error"
-    retry_after_seconds: ClassVar[int | None] = None
+    retry_after_seconds: int | None = None
     cut_outcome: ClassVar[Outcome | None] = None
     """The outcome when the client had a part of the answer already; None: the same."""
 
@@ -245,6 +245,18 @@ class WorkerDied(TenantFailed):
     """The tenant's process ended by itself, or crashed."""
 
     cut_outcome = Outcome.RESPONSE_STREAM_DISCONNECTED
+
+
+class WorkerBackedOff(TenantFailed):
+    """The tenant's code did not start or keeps dying; it is started again after a pause."""
+
+    status = 503
+    code = "backoff"
+    title = "Worker keeps failing"
+
+    def __init__(self, detail: str, retry_after_seconds: int) -> None:
+        super().__init__(f"{detail} It is started again in {retry_after_seconds} s.")
+        self.retry_after_seconds = retry_after_seconds
 
 
 class BadResponse(TenantFailed):

@@ -37,6 +37,11 @@ BY_CODE: Final[dict[str, Advice]] = {
         _TELL_OWNER,
         "Answer sooner, or set shorter timeouts on what the code waits for. " + _RAISE_PLAN,
     ),
+    "backoff": Advice(
+        "The code of this site keeps failing, and is started again after a pause.",
+        _RETRY,
+        "The answer's Retry-After says when. " + _TAIL,
+    ),
     "bad_response": Advice(
         "The code of this site answered with something that is not HTTP.", _TELL_OWNER, _TAIL
     ),

@@ -23,6 +23,7 @@ class Group:
         "instances",
         "key",
         "last_error",
+        "limits",
         "starting",
         "tenant",
         "version_id",
@@ -33,6 +34,8 @@ class Group:
         self.key = key
         self.version_id = version_id
         self.tenant = tenant
+        self.limits: Limits | None = None
+        """Those of the latest request."""
         self.instances: list[Instance] = []
         self.starting = 0
         self.waiters: deque[asyncio.Future[Instance]] = deque()
@@ -51,7 +54,7 @@ class Group:
         best = self.least_loaded()
         if best is None or best.taken == 0:
             return best
-        if best.is_burning(BUSY_NS) and self.may_grow(limits):
+        if best.is_burning(BUSY_NS) and limits.instances > len(self.instances) + self.starting:
             return None
         return best
 
@@ -76,6 +79,22 @@ class Group:
         busy = self.instances or self.starting or self.waiters
         return not busy and self.backoff_until < time.monotonic()
 
-    def may_grow(self, limits: Limits) -> bool:
+    def may_grow(self) -> bool:
         """Another instance may be started."""
-        return len(self.instances) + self.starting < limits.instances
+        limits = self.limits
+        return limits is not None and len(self.instances) + self.starting < limits.instances
+
+    def is_serving(self) -> bool:
+        """At least one instance takes requests, now or when it has finished others."""
+        return any(instance.state is State.SERVING for instance in self.instances)
+
+    def waiting(self) -> int:
+        """Requests that wait for an instance."""
+        return sum(not waiter.done() for waiter in self.waiters)
+
+    def refuse(self, refusal: Exception) -> None:
+        """Tell all who wait that there will be none."""
+        while self.waiters:
+            waiter = self.waiters.popleft()
+            if not waiter.done():
+                waiter.set_exception(refusal)

@@ -160,6 +160,11 @@ class Instance:
         """Requests in it, and those it is promised to."""
         return self.in_flight + self.reserved - self.sockets
 
+    @property
+    def ended_badly(self) -> bool:
+        """Its end is its own code's doing: it crashed, or hit a limit."""
+        return self.meter.tripped is not None or (self.sandbox.exited.done() and not self._retiring)
+
     def is_burning(self, cpu_ns: int) -> bool:
         """One of its requests keeps the process busy: others would wait behind it."""
         if time.monotonic_ns() - self._changed_ns < cpu_ns:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -20,6 +21,7 @@ from gateway.errors import (
     StaleRoute,
     StartFailed,
     TenantFailed,
+    WorkerBackedOff,
 )
 from gateway.model.route import Route
 from gateway.model.script import ScriptKey, Version
@@ -27,13 +29,14 @@ from gateway.observer import Observer
 from gateway.pool.group import Group
 from gateway.pool.instance import Instance, State
 from gateway.pool.starter import Starter
+from gateway.pool.turns import Turns
+from gateway.pool.upkeep import Upkeep
 from sandbox import SandboxError
 
 logger = logging.getLogger(__name__)
 
-IDLE_BURN_NS = 50_000_000
-"""CPU that an instance may burn between two requests, per sweep."""
-SWEEP_SECONDS = 1.0
+STARTS_A_CORE = 2
+"""Instances of one tenant that start at once, for each core."""
 
 
 class Pool:
@@ -53,7 +56,6 @@ class Pool:
         self._load_version = load_version
         self._observer = observer
         self._patience_seconds = queue_seconds + starter.wall_seconds
-        self._idle_seconds = idle_seconds
         self._max_instances = max_instances
         self._groups: dict[str, Group] = {}
         self._by_key: dict[ScriptKey, set[str]] = {}
@@ -62,6 +64,8 @@ class Pool:
         self._starting = 0
         self._cores = len(os.sched_getaffinity(0))
         """More instances of one version are not started at once: they would only wait in turn."""
+        self._turns = Turns(STARTS_A_CORE * self._cores)
+        self._upkeep = Upkeep(self.instances, self._on_burnt, idle_seconds=idle_seconds)
         self.closed = False
 
     # The decision
@@ -79,14 +83,17 @@ class Pool:
     async def lease(self, route: Route) -> Instance:
         """An instance, started or waited for.
 
-        Raises LoadShed after the queue's deadline, TenantFailed when the code does not start,
-        StaleRoute when the version is not stored any more.
+        Raises LoadShed after the queue's deadline, TenantFailed when the code does not start or
+        keeps dying, StaleRoute when the version is not stored any more.
         """
         while True:
             group = self._group(route.key, route.version_id, route.tenant)
+            group.limits = route.limits
+            if (refusal := self._refusal(group)) is not None:
+                raise refusal.with_traceback(None)
             future: asyncio.Future[Instance] = asyncio.get_running_loop().create_future()
             group.waiters.append(future)
-            self._grow(group, route)
+            self._grow(group)
             try:
                 instance = await asyncio.wait_for(future, self._patience_seconds)
             except TimeoutError:
@@ -110,6 +117,29 @@ class Pool:
             self._forget(group, instance)
         if group is not None and group.waiters:
             self._serve_waiters(group)
+            if instance.state is State.DEAD:
+                self._replace(group)
+
+    def _replace(self, group: Group) -> None:
+        """Start another for those who waited for one that died."""
+        refusal = self._refusal(group)
+        if refusal is None:
+            self._grow(group)
+        else:
+            group.refuse(refusal)
+
+    def _refusal(self, group: Group) -> Exception | None:
+        """Why there is no point in waiting for an instance now."""
+        if group.starting or group.is_serving():
+            return None
+        pause = group.backoff_until - time.monotonic()
+        if group.last_error is not None and pause > 0:
+            if not isinstance(group.last_error, TenantFailed):
+                return group.last_error
+            return WorkerBackedOff("The worker's code did not start.", math.ceil(pause))
+        if seconds := self._turns.refuses(group.tenant):
+            return WorkerBackedOff("The worker's processes keep dying.", seconds)
+        return None
 
     def _serve_waiters(self, group: Group) -> None:
         waiters = group.waiters
@@ -123,23 +153,24 @@ class Pool:
             free.reserved += 1
             waiters.popleft().set_result(free)
 
-    def _grow(self, group: Group, route: Route) -> None:
-        waiting = sum(not w.done() for w in group.waiters)
-        wanted = group.starting < min(waiting, self._cores) and group.may_grow(route.limits)
+    def _grow(self, group: Group) -> None:
+        wanted = group.starting < min(group.waiting(), self._cores) and group.may_grow()
         if wanted and not self.closed:
             if len(self._live) + self._starting >= self._max_instances and not self._evict():
                 return
             group.starting += 1
             self._starting += 1
-            task = asyncio.create_task(self._start(group, route))
+            task = asyncio.create_task(self._start(group))
             self._starts.add(task)
             task.add_done_callback(self._starts.discard)
 
     # Starting
 
-    async def _start(self, group: Group, route: Route) -> None:
+    async def _start(self, group: Group) -> None:
+        outcome: Instance | Exception | None
         try:
-            outcome: Instance | Exception = await self._try_start(group, route)
+            async with self._turns.turn(group.tenant):
+                outcome = await self._try_start(group)
         except Exception as error:
             logger.exception("starting an instance failed", extra={"script": group.key.name})
             outcome = error
@@ -151,19 +182,24 @@ class Pool:
             group.last_error = None
             self._admit(group, outcome)
             if group.waiters:
-                self._grow(group, route)
-        else:
+                self._grow(group)
+        elif outcome is not None:
             self._start_failed(group, outcome)
 
-    async def _try_start(self, group: Group, route: Route) -> Instance | Exception:
+    async def _try_start(self, group: Group) -> Instance | Exception | None:
+        if not group.waiting():
+            return None
         if group.last_error is not None and group.backoff_until > time.monotonic():
             return group.last_error
-        version = await self._load_version(route.version_id)
-        if version is None:
-            return StaleRoute(route.version_id)
+        version = await self._load_version(group.version_id)
+        if version is None or group.limits is None:
+            return StaleRoute(group.version_id)
         try:
-            return await self._starter.start(version, route.limits, self.changed)
-        except (StartFailed, SandboxError, Refusal) as error:
+            return await self._starter.start(version, group.limits, self.changed)
+        except StartFailed as error:
+            self._turns.charge(group.tenant)
+            return error
+        except (SandboxError, Refusal) as error:
             return error
 
     def _start_failed(self, group: Group, error: Exception) -> None:
@@ -174,13 +210,10 @@ class Pool:
             group.failures += 1
             group.last_error = refusal
             group.backoff_until = time.monotonic() + min(30.0, 0.1 * 2 ** min(group.failures, 9))
-        if any(instance.state is State.SERVING for instance in group.instances):
+        if group.is_serving():
             self._serve_waiters(group)
-            return
-        while group.waiters:
-            waiter = group.waiters.popleft()
-            if not waiter.done():
-                waiter.set_exception(refusal)
+        else:
+            group.refuse(refusal)
 
     def _admit(self, group: Group, instance: Instance) -> None:
         if self.closed or self._groups.get(group.version_id) is not group:
@@ -204,9 +237,7 @@ class Pool:
             group = self._groups.pop(version_id, None)
             if group is None:
                 continue
-            for waiter in group.waiters:
-                if not waiter.done():
-                    waiter.set_exception(StaleRoute(version_id))
+            group.refuse(StaleRoute(version_id))
             for instance in list(group.instances):
                 instance.drain()
 
@@ -216,34 +247,20 @@ class Pool:
             self.retire(key)
 
     def sweep(self) -> None:
-        """End instances that were idle for long or that burn CPU with nothing to do."""
-        horizon = time.monotonic() - self._idle_seconds
-        for instance in list(self._live):
-            if instance.in_flight or instance.reserved or instance.state is not State.SERVING:
-                continue
-            if instance.meter.idle_burn_ns() > IDLE_BURN_NS:
-                name = instance.version.key.name
-                logger.warning("instance burnt CPU while idle", extra={"script": name})
-                instance.stop("burnt CPU while idle")
-            elif instance.idle_since < horizon:
-                instance.drain()
-        self._replace_outdated()
+        """End what was idle for long or is outdated, and forget what is over."""
+        self._upkeep.sweep()
+        self._turns.forget_settled()
         for group in list(self._groups.values()):
             if group.is_spent():
                 self._groups.pop(group.version_id, None)
                 self._by_key.get(group.key, set()).discard(group.version_id)
 
-    def _replace_outdated(self) -> None:
-        """Let one instance go whose zygote was replaced; idle ones first."""
-        outdated = [i for i in self._live if i.sandbox.outdated and i.state is State.SERVING]
-        if outdated:
-            min(outdated, key=lambda i: (i.taken, i.idle_since)).drain()
-
     async def run_sweeps(self) -> None:
-        """Sweep for ever."""
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            self.sweep()
+        """Look after the instances for ever."""
+        await self._upkeep.run(self.sweep)
+
+    def _on_burnt(self, instance: Instance, burnt_ns: int) -> None:
+        self._turns.charge(instance.version.tenant, burnt_ns)
 
     async def close(self) -> None:
         """End every instance."""
@@ -277,6 +294,8 @@ class Pool:
         if instance in self._live:
             self._live.discard(instance)
             version = instance.version
+            if instance.ended_badly:
+                self._turns.charge(version.tenant)
             self._observer.instance_stopped(version.key, version.tenant, instance.why_dead)
         if group is not None and instance in group.instances:
             group.instances.remove(instance)

@@ -26,7 +26,7 @@ def rotating(config: Config) -> Config:
 def test_instances_are_replaced_and_nobody_notices(tmp_path: Path) -> None:
     with live_node(tmp_path / "data", rotating) as node:
         node.deploy("seed", SEED)
-        seen = set()
+        seen: set[str] = set()
         deadline = time.monotonic() + 30
         while len(seen) < 3:
             answer = node.request("seed")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+from gateway.pool.turns import ALLOWED, FORGIVEN_A_SECOND
 from tests.support.node import LiveNode
 
 WHIM = """
@@ -47,9 +49,54 @@ def test_after_a_start_that_failed_the_next_waits(node: LiveNode) -> None:
     while time.monotonic() < failed_at + BACKOFF_SECONDS:
         answer = node.request("whim")
         if time.monotonic() < failed_at + BACKOFF_SECONDS:
-            answers.append((answer.status_code, answer.headers.get("waypost-outcome")))
+            names = ("waypost-outcome", "waypost-code", "retry-after")
+            answers.append((answer.status_code, *map(answer.headers.get, names)))
     assert len(answers) > 4
-    assert set(answers) == {(500, "exception")}
+    assert set(answers) == {(503, "exception", "backoff", "1")}
     deadline = time.monotonic() + 30
     while node.request("whim").status_code != 200:
         assert time.monotonic() < deadline, "it is not started any more"
+
+
+MORTAL = """
+import os
+def on_fetch(request, env, ctx):
+    if request.url.endswith("/exit"):
+        os._exit(1)
+"""
+"""Serves one request at a time, so that each costs an instance."""
+HONEST = """
+from workers import Response
+async def on_fetch(request, env, ctx):
+    return Response("ok")
+"""
+
+
+def test_those_who_waited_for_one_that_died_get_another(node: LiveNode) -> None:
+    node.deploy("mortal-one", MORTAL, plan="free", limits={"instances": 1})
+    begun = time.monotonic()
+    with ThreadPoolExecutor(8) as visitors:
+        answers = list(visitors.map(lambda _: node.request("mortal-one", "/exit"), range(8)))
+    assert {answer.status_code for answer in answers} == {500}
+    assert time.monotonic() - begun < 5
+
+
+def test_a_tenant_whose_instances_keep_dying_is_slowed_and_others_are_not(node: LiveNode) -> None:
+    node.deploy("crasher-one", MORTAL, plan="free")
+    node.deploy("honest-one", HONEST, plan="free")
+    requests = 110
+    slowest = 0.0
+    storm_begun = time.monotonic()
+    with ThreadPoolExecutor(16) as visitors:
+        storm = [visitors.submit(node.request, "crasher-one", "/exit") for _ in range(requests)]
+        while not all(visit.done() for visit in storm):
+            begun = time.monotonic()
+            assert node.request("honest-one").text == "ok"
+            slowest = max(slowest, time.monotonic() - begun)
+    seconds = time.monotonic() - storm_begun
+    outcomes = [visit.result() for visit in storm]
+    assert {answer.headers["waypost-code"] for answer in outcomes} <= {"1101", "backoff"}
+    died = sum(answer.status_code == 500 for answer in outcomes)
+    assert died <= ALLOWED + (seconds + 1) * FORGIVEN_A_SECOND
+    assert died < requests or seconds > 4
+    assert slowest < 2
