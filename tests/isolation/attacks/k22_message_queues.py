@@ -1,0 +1,26 @@
+"""POSIX message queues, by which instances could talk."""
+
+import ctypes
+import errno
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def call(number, *arguments):
+    """A raw system call: its result and the name of its error."""
+    ctypes.set_errno(0)
+    longs = [ctypes.c_long(a) if isinstance(a, int) else a for a in arguments]
+    return _libc.syscall(ctypes.c_long(number), *longs), errno.errorcode.get(ctypes.get_errno(), "")
+
+
+CALLS = (
+    ("mq_open", 240, (0, 66, 384, 0)),
+    ("mq_unlink", 241, (0,)),
+    ("mq_timedsend", 242, (3, 0, 0, 0, 0)),
+    ("mq_notify", 244, (3, 0)),
+)
+
+
+def attempt():
+    done = [name for name, number, arguments in CALLS if call(number, *arguments)[0] >= 0]
+    return {"success": bool(done), "detail": done}
