@@ -185,6 +185,7 @@ class Instance:
             partial(self.expire, exchange),
             now_ns=now_ns,
         )
+        exchange.grant = partial(self.meter.grant, exchange.charge)
         if self.in_flight == 1:
             self.channel.pace_from(self.meter.last_cpu_ns)
         head = protocol.RequestHead(
@@ -267,10 +268,11 @@ class Instance:
         if self.ready.concurrent:
             self.sockets -= 1
 
-    def set_deadline(self, exchange: Exchange, wall_ns: int) -> None:
-        """Let an invocation last so long from now on."""
+    def set_deadline(self, exchange: Exchange, wall_ns: int | None) -> None:
+        """Let an invocation last so long from now on; None: as long as its client stays."""
         if exchange.charge is not None:
-            exchange.charge.deadline_ns = time.monotonic_ns() + wall_ns
+            deadline_ns = None if wall_ns is None else time.monotonic_ns() + wall_ns
+            self.meter.set_deadline(exchange.charge, deadline_ns)
 
     def fund(self, exchange: Exchange) -> None:
         """A message was put in: it brings the CPU time that a request would."""

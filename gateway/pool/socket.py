@@ -27,7 +27,6 @@ REFILL_SECONDS: Final = 10
 GOING_AWAY: Final = 1001
 _POLICY: Final = 1008
 _FAILED: Final = 1011
-_FOR_EVER_NS: Final = 1 << 62
 
 
 def _violation(what: str) -> ProtocolError:
@@ -175,7 +174,7 @@ class Relay:
     async def run(self) -> None:
         """Carry. Raises the Refusal that ended it, once the client has been told."""
         exchange = self._exchange
-        self._instance.set_deadline(exchange, _FOR_EVER_NS)
+        self._instance.set_deadline(exchange, None)
         self._client.on_over = self._on_over
         if self._client.over is not None:
             self._on_over()

@@ -24,6 +24,10 @@ RETRY_NS = 1_000_000
 MINIMUM_WAIT_NS = 100_000
 SHARED_READING_NS = 1_000_000
 """The clock of a process that serves several is read this often at most when one comes or goes."""
+SHORTEST_REST_NS = 5_000_000
+LONGEST_REST_NS = 200_000_000
+"""A process that stands open is looked at this often while it does not run."""
+NEVER_NS = 1 << 63
 MEMORY_CHECK_NS = 20_000_000
 """A process in use is looked at this often at least, for its memory."""
 
@@ -57,6 +61,7 @@ class Charge:
         "earlier_ns",
         "expired",
         "on_expired",
+        "standing",
         "start_share_ns",
     )
 
@@ -71,6 +76,8 @@ class Charge:
         """Used before its budget was last renewed."""
         self.on_expired = on_expired
         self.expired = False
+        self.standing = False
+        """It has no deadline, and most of the time nothing to do."""
 
 
 class Meter:
@@ -93,6 +100,12 @@ class Meter:
         self._share_ns = 0
         self._allowed_ns = 0
         self._settled_at_ns = 0
+        self._standing = 0
+        """Entries that stand open without a deadline."""
+        self._seen_ns = 0
+        self._rest_ns = SHORTEST_REST_NS
+        self._nearest_ns = NEVER_NS
+        """No deadline is before this one; those that were put off may make it too early."""
         self.armed_for_ns = 0
         """When the watchdog looks next (monotonic); 0: not at all."""
         self.idle_ns = 0
@@ -127,6 +140,7 @@ class Meter:
             self._allowed_ns = cpu_ns + budget_ns
         charge = Charge(budget_ns, now_ns + wall_ns, self._share_ns, on_expired)
         self._charges.add(charge)
+        self._nearest_ns = min(self._nearest_ns, charge.deadline_ns)
         look_at_ns = now_ns + min(budget_ns // self._watchdog.cores, MEMORY_CHECK_NS)
         if not self.armed_for_ns or look_at_ns < self.armed_for_ns:
             self._watchdog.arm(self, look_at_ns)
@@ -146,6 +160,7 @@ class Meter:
         else:
             self._settle(self._read(exact=False))
         self._charges.remove(charge)
+        self._standing -= charge.standing
         used_ns = self._share_ns - charge.start_share_ns
         self._allowed_ns -= max(0, charge.budget_ns - used_ns)
         return charge.earlier_ns + used_ns
@@ -172,6 +187,12 @@ class Meter:
         look_at_ns = now_ns + min(allowed_ns // self._watchdog.cores, MEMORY_CHECK_NS)
         if not self.armed_for_ns or look_at_ns < self.armed_for_ns:
             self._watchdog.arm(self, max(look_at_ns, now_ns + MINIMUM_WAIT_NS))
+
+    def grant(self, charge: Charge, grant_ns: int) -> None:
+        """Add to an entry's budget. A limit that has been hit stays hit."""
+        if charge in self._charges and self.tripped is None:
+            charge.budget_ns += grant_ns
+            self._allowed_ns += grant_ns
 
     def used_ns(self, charge: Charge) -> int:
         """What an open entry has used up to now, ns."""
@@ -201,7 +222,10 @@ class Meter:
         """Look at the account; return when to look again (ns from now), None when at rest."""
         if not self._charges or self.killed_for is not None:
             return None
-        self._expire(now_ns)
+        if now_ns >= self._nearest_ns:
+            self._expire(now_ns)
+        if self._standing and (rest_ns := self._rest()):
+            return rest_ns
         remaining_ns = self._allowed_ns - self._read(exact=True)
         if remaining_ns <= -GRACE_NS:
             self.kill(Outcome.EXCEEDED_CPU)
@@ -213,10 +237,7 @@ class Meter:
         if self._resident() > self._memory_bytes:
             self.kill(Outcome.EXCEEDED_MEMORY)
             return None
-        nearest_ns = min(
-            (c.deadline_ns - now_ns for c in self._charges if not c.expired),
-            default=MEMORY_CHECK_NS,
-        )
+        nearest_ns = self._nearest_ns - now_ns
         wait_ns = min(remaining_ns // self._watchdog.cores, nearest_ns, MEMORY_CHECK_NS)
         return max(MINIMUM_WAIT_NS, wait_ns)
 
@@ -230,6 +251,29 @@ class Meter:
         for charge in [c for c in self._charges if c.deadline_ns <= now_ns and not c.expired]:
             charge.expired = True
             charge.on_expired()
+        self._nearest_ns = min(
+            (c.deadline_ns for c in self._charges if not c.expired), default=NEVER_NS
+        )
+
+    def set_deadline(self, charge: Charge, deadline_ns: int | None) -> None:
+        """Let an entry last until another time (monotonic); None: it stands open, and may rest."""
+        standing = deadline_ns is None and charge in self._charges
+        self._standing += standing - charge.standing
+        charge.standing = standing
+        charge.deadline_ns = NEVER_NS if deadline_ns is None else deadline_ns
+        self._nearest_ns = min(self._nearest_ns, charge.deadline_ns)
+
+    def _rest(self) -> int:
+        """How long a process that only stands open and has not run needs no look; 0: it has run.
+
+        Such a process costs a reading that does not disturb it, and few of them. What wakes it is
+        mostly a message, which is told here; what it does on its own is seen a little later.
+        """
+        cpu_ns = self._read(exact=False)
+        rests = self._standing == len(self._charges) and cpu_ns == self._seen_ns
+        self._seen_ns = cpu_ns
+        self._rest_ns = min(self._rest_ns * 2, LONGEST_REST_NS) if rests else SHORTEST_REST_NS
+        return self._rest_ns if rests else 0
 
     def burning_ns(self) -> int:
         """CPU used since anything was last put in or taken out, ns: what one of them burns now."""

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from sandbox.outcome import Outcome
-from sandbox.supervisor.meter import GRACE_NS, Meter
+from sandbox.supervisor.meter import GRACE_NS, LONGEST_REST_NS, Meter
 from sandbox.supervisor.watchdog import Watchdog
 
 pytestmark = pytest.mark.anyio
@@ -220,3 +220,40 @@ async def test_a_budget_that_shrinks_is_looked_at_sooner(account: Account) -> No
     far = account.meter.armed_for_ns
     account.meter.renew(charge, 0, 1 * MS, now_ns=time.monotonic_ns())
     assert account.meter.armed_for_ns < far
+
+
+async def test_a_process_that_only_stands_open_is_looked_at_less_and_less(account: Account) -> None:
+    charge = account.begin(10)
+    account.meter.set_deadline(charge, None)
+    waits = [account.check() or 0 for _ in range(10)]
+    assert waits == sorted(waits)
+    assert waits[-1] == LONGEST_REST_NS
+    account.process.cpu = 10 * MS
+    account.check()
+    assert account.process.interrupts == 1
+
+
+async def test_a_message_ends_the_rest(account: Account) -> None:
+    charge = account.begin(10)
+    account.meter.set_deadline(charge, None)
+    account.meter.armed_for_ns = time.monotonic_ns() + LONGEST_REST_NS
+    account.meter.renew(charge, 10 * MS, 20 * MS, now_ns=time.monotonic_ns())
+    assert account.meter.armed_for_ns - time.monotonic_ns() < 20 * MS
+
+
+async def test_a_request_beside_it_is_watched_as_ever(account: Account) -> None:
+    account.meter.set_deadline(account.begin(10), None)
+    account.check()
+    account.begin(10)
+    for _ in range(5):
+        assert (account.check() or 0) <= 20 * MS
+
+
+async def test_a_deadline_that_was_put_off_is_kept(account: Account) -> None:
+    charge = account.begin(10, "closed", wall_ms=0)
+    account.meter.set_deadline(charge, None)
+    account.check()
+    assert account.expired == []
+    account.meter.set_deadline(charge, time.monotonic_ns())
+    account.check()
+    assert account.expired == ["closed"]
