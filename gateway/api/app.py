@@ -17,6 +17,7 @@ from gateway.api import (
     inventory,
     keys,
     namespaces,
+    openapi,
     script_settings,
     script_versions,
     scripts,
@@ -40,8 +41,9 @@ def create_api(services: Services) -> Starlette:
         secrets, workers, absent, tenants, hostnames, inventory, keys, tokens, audit, tails,
         certificates,
     )  # fmt: skip
+    routes = [route for resource in resources for route in resource.routes(services)]
     return Starlette(
-        routes=[route for resource in resources for route in resource.routes(services)],
+        routes=[*routes, *openapi.routes(routes)],
         exception_handlers={HTTPException: _http_failure},
     )
 

@@ -134,6 +134,7 @@ def endpoint(
     async def serve(request: Request) -> Response:
         return await answer(request, lambda: _run(services, request, rule))
 
+    serve.__doc__ = handler.__doc__
     return Route(path, serve, methods=[method], name=rule.action)
 
 

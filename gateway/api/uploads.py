@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -34,6 +35,7 @@ def routes(services: Services) -> list[Route]:
     own: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
 
     def gated(handler: Handler) -> Handler:
+        @functools.wraps(handler)
         async def run(call: Call) -> Response:
             tenant = call.principal.tenant
             if tenant is None:
