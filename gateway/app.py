@@ -148,6 +148,7 @@ class Node:
         async with contextlib.AsyncExitStack() as stack:
             await self.supervisor.start()
             stack.push_async_callback(self.supervisor.close)
+            self.metrics.level = self.supervisor.level
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
             stack.callback(NodeLock.take(self.data_dir, manager).release)
             store = SqliteStore(self.data_dir / "waypost.db", self._keys(environment))

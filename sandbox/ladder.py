@@ -40,9 +40,10 @@ RUNGS: Final = (
     Rung(
         LANDLOCK,
         "Landlock and seccomp",
-        "the second barrier before network, IPC and processes; /tmp, nothing can be written; the"
-        " path /app; that names, sizes, times and owners of the host's files, its process ids and"
-        " its name stay unknown",
+        "the second barrier before network, IPC and processes; /tmp and /app: tenants cannot write"
+        " any file; whether a path or process exists, sizes, times and owners of files and the"
+        " host's name can be asked; an ordinary user's instances share a user id and one number of"
+        " threads",
     ),
     Rung(NONE, "nothing", "everything: untrusted code does not run"),
 )
@@ -77,6 +78,11 @@ def missing(barriers: Sequence[Barrier], level: str) -> list[Barrier]:
 def highest(barriers: Sequence[Barrier]) -> str:
     """Return the highest rung that these barriers make."""
     return next((level for level in reversed(EVERY) if not missing(barriers, level)), NONE)
+
+
+def loses(level: str) -> str:
+    """Return what a rung does not promise, in words."""
+    return next(rung.lost for rung in RUNGS if rung.level == level)
 
 
 def reaches(level: str, minimum: str) -> bool:

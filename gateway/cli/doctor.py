@@ -51,6 +51,10 @@ class Findings(msgspec.Struct, frozen=True):
         """A node so configured would run untrusted code here."""
         return reaches(self.level, self.minimum_level)
 
+    def demands(self, barrier: Barrier) -> bool:
+        """A node so configured refuses for the want of it, unless it stands on a higher level."""
+        return not self.fit and self.minimum_level in barrier.levels
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -116,7 +120,7 @@ def _barrier(barrier: Barrier) -> dict[str, Any]:
 def _render(findings: Findings) -> RenderableType:
     barriers = [
         (
-            _mark(barrier.available, barrier.required),
+            _mark(barrier.available, findings.demands(barrier)),
             barrier.name,
             barrier.detail,
             "" if barrier.available else barrier.consequence,

@@ -18,7 +18,7 @@ from gateway.errors import ConfigError
 from gateway.handover import Handover, become_manager, received
 from gateway.settings import load_config
 from gateway.sockets import Sockets, activated, inherited, listen_on
-from sandbox import HostUnfit, SandboxError
+from sandbox import LEVELS, HostUnfit, SandboxError
 
 ConfigOption = Annotated[
     Path | None,
@@ -153,6 +153,12 @@ def _authority(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def _colour(facts: dict[str, Any]) -> str:
+    if facts["insecure"]:
+        return "bold red"
+    return "green" if facts["sandbox"] == LEVELS[-1] else "yellow"
+
+
 def _banner(facts: dict[str, Any]) -> RenderableType:
     lines: list[RenderableType] = []
     if facts["insecure"]:
@@ -161,7 +167,7 @@ def _banner(facts: dict[str, Any]) -> RenderableType:
         Text.assemble(("Waypost", "bold"), " is serving. Ctrl-C drains and stops."),
         _pair("Tenants", facts["scripts"], "cyan"),
         _pair("Control API", facts["api"], "cyan"),
-        _pair("Sandbox", facts["sandbox"], "bold red" if facts["insecure"] else "green"),
+        _pair("Sandbox", facts["sandbox"], _colour(facts)),
         _pair("Data", facts["data_dir"]),
     ]
     if facts["missing_packages"]:

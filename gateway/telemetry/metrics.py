@@ -125,6 +125,8 @@ class Metrics(Observer):
     """
 
     def __init__(self, *, insecure: bool = False, max_scripts: int = 10_000) -> None:
+        self.level = "none"
+        """Which rung of the sandbox's ladder the node is on."""
         self._insecure = insecure
         self._max_scripts = max_scripts
         self._series: dict[ScriptKey, Series] = {}
@@ -230,6 +232,7 @@ class Metrics(Observer):
             for value, count in counts.copy().items():
                 yield f"{definition.name}{{{_labels(definition.labels, (value,))}}} {count}\n"
         yield f"{_head(INSECURE)}{INSECURE.name} {int(self._insecure)}\n"
+        yield f"{_head(LEVEL)}{LEVEL.name}{{{_labels(LEVEL.labels, (self.level,))}}} 1\n"
         versions = _labels(BUILD.labels, (__version__, platform.python_version()))
         yield f"{_head(BUILD)}{BUILD.name}{{{versions}}} 1\n"
 

@@ -206,6 +206,11 @@ class Supervisor:
         except BaseException:
             await zygote.close()
             raise
+        if self.level not in (ladder.FULL, ladder.NONE):
+            logger.warning(
+                "tenants are jailed with less than this software can do",
+                extra={"level": self.level, "lost": ladder.loses(self.level)},
+            )
         logger.info("zygote ready", extra={"level": self.level, "landlock_abi": ready.landlock_abi})
         return zygote
 

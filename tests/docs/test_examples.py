@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
+from gateway.settings import load_config
 from sandbox import ladder
 from sandbox.jail.seccomp_policy import POLICY
 from sandbox.jail.syscall_numbers import NUMBERS
@@ -46,8 +47,8 @@ def names(action: str) -> set[str]:
     return {name for group in groups for name in group["names"]}
 
 
-def pod() -> Any:
-    document = yaml.safe_load((EXAMPLES / "kubernetes.yaml").read_text())
+def pod(name: str = "kubernetes.yaml") -> Any:
+    document = yaml.safe_load((EXAMPLES / name).read_text())
     return document["spec"]["template"]["spec"]
 
 
@@ -105,6 +106,19 @@ def test_the_pod_gives_no_privilege_and_takes_no_barrier_away() -> None:
     }
     # The control API is not for the cluster's network.
     assert [port["containerPort"] for port in container["ports"]] == [8787]
+
+
+def test_the_restricted_pod_is_what_its_profile_admits_and_asks_for_less() -> None:
+    """The rest of it is tests/isolation/test_hosts.py: nodes start, and hold, on such hosts."""
+    spec = pod("kubernetes-restricted.yaml")
+    (container,) = spec["containers"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert "appArmorProfile" not in spec["securityContext"]
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert load_config(None, environment, {}).sandbox.minimum_level == ladder.LANDLOCK
 
 
 @pytest.mark.isolation

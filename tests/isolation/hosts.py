@@ -4,6 +4,7 @@ Run by root as ``python -m tests.isolation.hosts <host> <command> ...``.
 
 ``user``        an ordinary user without capabilities
 ``user-alone``  the same where no namespace is to be had
+``user-sysctl`` the same by ``user.max_user_namespaces=0``
 ``root-alone``  root as in a container: the capabilities that those keep, and no namespaces
 """
 
@@ -21,7 +22,12 @@ from sandbox.jail.seccomp import JUMP_EQUAL, LD_WORD, RET_ALLOW, RETURN, Instruc
 from sandbox.jail.syscall_numbers import NUMBERS
 
 ROOT: Final = Path(__file__).parents[2]
-LEVELS: Final = {"user": "full", "user-alone": "landlock", "root-alone": "landlock"}
+LEVELS: Final = {
+    "user": "full",
+    "user-alone": "landlock",
+    "user-sysctl": "landlock",
+    "root-alone": "landlock",
+}
 """What each comes to on a kernel that has everything."""
 UID: Final = 10001
 CONTAINERS_KEEP: Final = frozenset({0, 1, 3, 4, 5, 6, 7, 8, 10, 13, 18, 27, 29, 31})
@@ -59,6 +65,17 @@ def refuse_namespaces() -> None:
     seccomp.load(seccomp.assemble(program))
 
 
+def forbid_user_namespaces() -> None:
+    """Set user.max_user_namespaces to 0, in a user namespace so that the machine keeps its own."""
+    # Or its files in /proc would still be root's.
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
+    syscalls.unshare(syscalls.CLONE_NEWUSER)
+    Path("/proc/self/setgroups").write_text("deny")
+    Path("/proc/self/uid_map").write_text(f"{UID} {UID} 1")
+    Path("/proc/self/gid_map").write_text(f"{UID} {UID} 1")
+    Path("/proc/sys/user/max_user_namespaces").write_text("0")
+
+
 def keep_capabilities(kept: frozenset[int]) -> None:
     """Take every other capability out of the bounding set, which the next exec obeys."""
     for number in range(int(_LAST_CAPABILITY.read_text()) + 1):
@@ -79,7 +96,9 @@ def confine(host: str) -> None:
     else:
         credentials.drop_bounding_set()
         credentials.become(UID)
-    if host != "user":
+    if host == "user-sysctl":
+        forbid_user_namespaces()
+    elif host != "user":
         refuse_namespaces()
 
 

@@ -180,6 +180,7 @@ def test_every_definition_is_exposed_under_its_name(build: Build) -> None:
         assert found, definition.name
         assert {name for name, _ in found[0][1]} == set(definition.labels)
     assert value(metrics, "waypost_sandbox_insecure") == 1
+    assert value(metrics, "waypost_sandbox_level", level="none") == 1
     assert any(name == "process_cpu_seconds_total" for name, _ in read)
 
 
