@@ -277,6 +277,11 @@ def encode(frame_type: int, stream: int, payload: bytes = b"", flags: int = 0) -
     return _pack(len(payload), frame_type, flags, 0, stream) + payload
 
 
+def encode_header(frame_type: int, stream: int, length: int, flags: int = 0) -> bytes:
+    """Build the header of a frame whose payload is written beside it, not copied behind it."""
+    return _pack(length, frame_type, flags, 0, stream)
+
+
 def encode_struct(frame_type: int, stream: int, value: msgspec.Struct, flags: int = 0) -> bytes:
     """Build one metadata frame from a struct of this module. Raises ProtocolError when too long."""
     payload = _encoder.encode(value)
@@ -322,15 +327,21 @@ class Decoder:
         Raises ProtocolError at the first header that is too long, of a type that this peer may not
         send, or with a reserved bit set.
         """
-        if self._rest:
-            # However small the pieces, each byte is copied a bounded number of times.
-            self._rest += data
-            if len(self._rest) < self._needed:
-                return []
-            data = bytes(self._rest)
-            self._rest.clear()
         frames: list[Frame] = []
-        offset, size = 0, len(data)
+        offset = 0
+        if self._rest:
+            # However small the pieces, each byte is copied a bounded number of times; what follows
+            # the partial frame not at all.
+            offset = self._needed - len(self._rest)
+            self._rest += memoryview(data)[:offset]
+            if len(self._rest) < self._needed:
+                return frames
+            if self._needed == HEADER_SIZE:
+                data, offset = bytes(self._rest) + data[offset:], 0
+            else:
+                frames.append(self._completed())
+            self._rest.clear()
+        size = len(data)
         longest_of = self._longest
         while size - offset >= HEADER_SIZE:
             length, frame_type, flags, reserved, stream = _unpack(data, offset)
@@ -350,8 +361,15 @@ class Decoder:
         else:
             self._needed = HEADER_SIZE
         if offset < size:
-            self._rest += data[offset:]
+            self._rest += memoryview(data)[offset:]
         return frames
+
+    def _completed(self) -> Frame:
+        """The frame that was partial; its header was checked when it came."""
+        _, frame_type, flags, _, stream = _unpack(self._rest, 0)
+        with memoryview(self._rest) as view:
+            payload = bytes(view[HEADER_SIZE:])
+        return _make_frame(Frame, (frame_type, flags, stream, payload))
 
 
 FROM_INSTANCE: Final[Mapping[int, int]] = {

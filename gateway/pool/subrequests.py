@@ -109,6 +109,7 @@ class WireSubrequests:
             raise protocol_violation("more subrequest bytes than it had credit for")
         if payload:
             call.body.put(payload)
+            call.exchange.on_moved(len(payload))
         call.body_ended = ended
         call.body_event.set()
         return True
@@ -194,5 +195,6 @@ class WireSubrequests:
                     await call.credit_event.wait()
                 await self._channel.room()
                 call.credit -= len(chunk)
+                call.exchange.on_moved(len(chunk))
                 self._channel.send(protocol.encode(FrameType.BODY, stream, chunk))
         self._channel.send(protocol.encode(FrameType.BODY, stream, b"", protocol.END))

@@ -24,12 +24,13 @@ from sandbox.protocol import (
     FrameType,
     encode,
     encode_credit,
+    encode_header,
 )
 
 _RECEIVE_BYTES = 256 * 1024
 _HOLD_SECONDS = 0.0002
 """An answer that is ready waits this long at most for others of the same batch."""
-_CREDIT_STEP = WINDOW // 4
+_CREDIT_STEP = WINDOW // 2
 
 
 def _leave() -> None:
@@ -61,6 +62,19 @@ class Channel:
                 if self._held:
                     data, self._held = self._held + data, b""
                 self.wire.sendall(data)
+        except (BrokenPipeError, ConnectionResetError):
+            self._on_lost()
+
+    def send_parts(self, parts: list[bytes | memoryview]) -> None:
+        """Write whole frames that lie in pieces, without putting them together first."""
+        try:
+            with self._lock:
+                if self._held:
+                    parts.insert(0, self._held)
+                    self._held = b""
+                written = os.writev(self.wire.fileno(), parts)
+                if written < sum(map(len, parts)):
+                    self.wire.sendall(memoryview(b"".join(parts))[written:])
         except (BrokenPipeError, ConnectionResetError):
             self._on_lost()
 
@@ -248,20 +262,22 @@ class OutgoingBody:
         """Send what the credit allows from ``offset`` on; return where it stopped."""
         if self.closed or self.ended:
             return len(data)
-        frames: list[bytes] = []
+        parts: list[bytes | memoryview] = []
         total = len(data)
+        view = memoryview(data)
         while offset < total and self._credit > 0:
             size = min(CHUNK, self._credit, total - offset)
             self._credit -= size
             self.ended = end and offset + size == total
-            piece = data if size == total else data[offset : offset + size]
-            frames.append(encode(FrameType.BODY, self._stream, piece, END if self.ended else 0))
+            flags = END if self.ended else 0
+            parts.append(encode_header(FrameType.BODY, self._stream, size, flags))
+            parts.append(view[offset : offset + size])
             offset += size
         if end and total == 0:
             self.ended = True
-            frames.append(encode(FrameType.BODY, self._stream, b"", END))
-        if frames:
-            self._channel.send(b"".join(frames))
+            parts.append(encode(FrameType.BODY, self._stream, b"", END))
+        if parts:
+            self._channel.send_parts(parts)
         return offset
 
     def _wake(self) -> None:

@@ -178,7 +178,7 @@ yield b"%d" % len(source.read())
     instance.until(lambda: reply.body == b"line\n")
     for _ in range(4):
         instance.send_body(stream, b"x" * 60_000, end=False)
-    instance.until(lambda: instance.credit.get(-stream, 0) >= 3 * 65_536 - 5_000)
+    instance.until(lambda: instance.credit.get(-stream, 0) >= WINDOW // 2)
     instance.send_body(stream, b"x" * 60_000, end=True)
     assert instance.finish(stream).body == b"line\n300000"
 

@@ -186,6 +186,22 @@ async def test_a_renewed_budget_is_added_to_what_is_left(account: Account) -> No
     assert account.meter.end(charge) == 20 * MS
 
 
+async def test_a_grant_adds_to_one_budget_until_the_limit_was_hit(account: Account) -> None:
+    charge = account.begin(10)
+    account.meter.grant(charge, 5 * MS)
+    account.process.cpu = 12 * MS
+    account.meter.check(time.monotonic_ns())
+    assert account.meter.tripped is None
+    account.process.cpu = 15 * MS
+    account.meter.check(time.monotonic_ns())
+    assert account.meter.tripped is Outcome.EXCEEDED_CPU
+    account.meter.grant(charge, 100 * MS)
+    account.meter.check(time.monotonic_ns())
+    assert account.process.interrupts == 2
+    # What was granted and not used goes when it goes.
+    assert account.meter.end(charge) == 15 * MS
+
+
 async def test_no_more_is_saved_up_than_is_allowed(account: Account) -> None:
     charge = account.begin(10)
     for _ in range(100):
