@@ -279,11 +279,17 @@ class Instance:
         """A message was put in: it brings the CPU time that a request would."""
         self._renew(exchange, exchange.route.limits.cpu_ms * 1_000_000)
 
-    def refill(self, exchange: Exchange, parts: int) -> None:
-        """Time has passed on an open WebSocket: it earns one of so many parts of a budget."""
-        if self.meter.tripped is not None and self.state is State.SERVING:
+    def refill(self, exchange: Exchange) -> None:
+        """A second has passed on an open WebSocket: it earns a budget for what it sends unasked."""
+        if self.meter.tripped is None:
+            self.fund(exchange)
+            return
+        charge = exchange.charge
+        if charge is not None and self.meter.used_ns(charge) >= charge.budget_ns:
+            # It burnt it little by little, never long enough to be told so in its own code.
+            exchange.fail(cpu_exceeded(exchange.route.limits.cpu_ms))
+        if self.state is State.SERVING:
             self._take_no_more()
-        self._renew(exchange, exchange.route.limits.cpu_ms * 1_000_000 // parts)
 
     def _on_taken(self, exchange: Exchange) -> None:
         """The tenant has taken a message: what the one before it left unspent is gone."""

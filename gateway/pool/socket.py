@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from gateway.pool.exchange import Exchange
     from gateway.pool.instance import Instance
 
-REFILL_SECONDS: Final = 10
-"""A connection without messages earns one budget of CPU time in this time, for what it sends."""
 GOING_AWAY: Final = 1001
 _POLICY: Final = 1008
 _FAILED: Final = 1011
@@ -268,7 +266,7 @@ class Relay:
         if now_ns - self._moved_ns > idle_seconds * 1e9:
             self._exchange.dismiss(Close(GOING_AWAY, f"idle for {idle_seconds:g} s"))
         else:
-            self._instance.refill(self._exchange, REFILL_SECONDS)
+            self._instance.refill(self._exchange)
 
 
 def close_for(error: WaypostError) -> Close:

@@ -27,6 +27,7 @@ from sandbox.runtime import console
 from sandbox.runtime.adapter import Adapter
 from sandbox.runtime.channel import Channel
 from sandbox.runtime.context import Invocation, current
+from sandbox.runtime.sockets import SocketClosed
 from sandbox.runtime.subrequest import Subrequests
 from sandbox.runtime.trace import CpuLimitExceeded, Tracer
 
@@ -232,7 +233,7 @@ class Server:
     def _failed(self, invocation: Invocation, error: BaseException) -> None:
         """Report what the handler raised, instead of its response or cutting it short."""
         if invocation.response.ended and not invocation.outbox:
-            if not isinstance(error, ClientGone):
+            if not (isinstance(error, ClientGone) or _has_left(invocation, error)):
                 self._send_exception(invocation, error)
             return
         invocation.outbox = b""
@@ -242,6 +243,7 @@ class Server:
 
     def _send_exception(self, invocation: Invocation, error: BaseException) -> None:
         gone = isinstance(error, asyncio.CancelledError | ClientGone)
+        gone = gone or _has_left(invocation, error)
         kind: str | None = "canceled" if invocation.cancelled and gone else None
         if invocation.tripped or isinstance(error, CpuLimitExceeded):
             kind = "cpu"
@@ -290,6 +292,17 @@ class Server:
 def _cancel_rest(invocation: Invocation) -> None:
     if invocation.task is not None and not invocation.finished:
         invocation.task.cancel()
+
+
+def _has_left(invocation: Invocation, error: BaseException | None) -> bool:
+    """Whether the handler failed only because it sent to a WebSocket whose client had closed."""
+    if invocation.socket is None or invocation.socket.closed is None:
+        return False
+    for _ in range(8):
+        if isinstance(error, SocketClosed):
+            return True
+        error = (error.__cause__ or error.__context__) if error is not None else None
+    return False
 
 
 def _cancel_handler(invocation: Invocation, task: asyncio.Task[None]) -> None:

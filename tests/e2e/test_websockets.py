@@ -178,6 +178,19 @@ async def other(socket: WebSocket):
 async def index():
     return {"open": len(room)}
 """
+PUSHING = """
+import asyncio
+from fastapi import FastAPI, WebSocket
+
+app = FastAPI()
+
+@app.websocket("/{pause}/{work}")
+async def push(socket: WebSocket, pause: float, work: int):
+    await socket.accept()
+    while True:
+        await asyncio.sleep(pause)
+        await socket.send_text(str(sum(range(work))))
+"""
 WSGI = """
 def application(environ, start_response):
     start_response("200 OK", [("Content-Type", "text/plain")])
@@ -318,6 +331,20 @@ def test_many_messages_may_use_more_than_one_request_could(node: LiveNode, port:
     assert event["cpuTime"] > 20
 
 
+def test_what_is_sent_unasked_has_its_budget_too(node: LiveNode, port: int) -> None:
+    node.deploy("pushing", PUSHING)
+    with node.tail("pushing") as tail:
+        with client(port, "pushing", "/0.2/1") as connection:
+            assert [connection.recv(timeout=10) for _ in range(20)] == ["0"] * 20
+        # It finds out by sending, and that is no fault of its.
+        (event,) = tail.wait()
+        assert (event["outcome"], event["exceptions"]) == ("ok", [])
+        with client(port, "pushing", "/0.02/200000") as connection:
+            assert closed_with(connection) == (1008, "Worker exceeded CPU time limit")
+        _, event = tail.wait(2)
+    assert (event["outcome"], event["waypost"]["code"]) == ("exceededCpu", "1102")
+
+
 def test_iteration_and_javascripts_spelling(port: int) -> None:
     with client(port, "iterated") as connection:
         for word in ("first", "last"):
@@ -444,6 +471,17 @@ def test_a_deploy_closes_with_1001_and_the_next_connection_is_the_new_code(
     with client(port, "moving") as connection:
         connection.send("old")
         assert connection.recv(timeout=10) == "new"
+
+
+def test_suspending_a_tenant_closes_its_connections(node: LiveNode, port: int) -> None:
+    node.deploy("nasty", WORKER)
+    with client(port, "nasty") as connection:
+        assert echoed(connection, "x")
+        node.api.put("/v1/tenants/nasty", json={"status": "suspended"}).raise_for_status()
+        assert closed_with(connection)[0] == 1001
+    with pytest.raises(InvalidStatus) as caught, client(port, "nasty"):
+        pass
+    assert caught.value.response.status_code == 403
 
 
 def test_a_dead_process_closes_with_1011(node: LiveNode, port: int) -> None:
