@@ -8,15 +8,17 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import abuse, cold, limits, routes, tenants, warm
+from benchmarks import abuse, cold, leaks, limits, routes, spawn, tenants, warm
 from benchmarks.machine import describe
 
 SCENARIOS = {
     "abuse": abuse.run,
     "warm": warm.run,
     "cold": cold.run,
+    "leaks": leaks.run,
     "limits": limits.run,
     "routes": routes.run,
+    "spawn": spawn.run,
     "tenants": tenants.run,
 }
 
@@ -28,13 +30,15 @@ def main() -> int:
         description="Scenarios: abuse (hostile workers beside honest visitors), warm (requests/s "
         "beside its peers), cold (first request to a "
         "never-run script), limits (CPU overshoot), routes (up to a million hostnames), "
-        "tenants (many clients and tenants, one hostile).",
+        "tenants (many clients and tenants, one hostile), spawn (an instance with every barrier, "
+        "beside bwrap and nsjail), leaks (what a great many spawns leave behind).",
     )
     parser.add_argument("scenario", choices=sorted(SCENARIOS))
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (default 5)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a round (default 3)")
     parser.add_argument("--connections", type=int, default=32, help="open connections (default 32)")
     parser.add_argument("--only", default="", help="abuse: begin of the attacks' names, by comma")
+    parser.add_argument("--spawns", type=int, default=10_000, help="leaks: how many (10000)")
     parser.add_argument("--json", action="store_true", help="print the raw figures instead")
     arguments = parser.parse_args()
     figures = {"machine": describe(), "scenario": arguments.scenario}
