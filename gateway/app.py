@@ -27,6 +27,7 @@ from gateway.api.services import Services, peer_address
 from gateway.bindings.hops import Hops
 from gateway.bindings.outbound import Outbound
 from gateway.bindings.own import OwnHostnames
+from gateway.catalog.rollback import Rollbacks
 from gateway.config import Config, Listen
 from gateway.dispatch import Dispatcher
 from gateway.edge.asgi import Edge
@@ -124,6 +125,7 @@ class Node:
         self.data_dir = Path(config.data_dir)
         self.metrics = Metrics(insecure=config.insecure_no_sandbox)
         self.tail = TailHub()
+        self.rollbacks = Rollbacks(config.rollback)
         self._servers: list[Server] = []
         self.supervisor = Supervisor(
             SupervisorSettings(
@@ -223,6 +225,7 @@ class Node:
             address_of=_Addresses(config.routing.trusted_proxies),
             may_have_certificate=CertificateNames(resolver).allows,
         )
+        self.rollbacks.connect(services.versions, store)
         edge = Edge(dispatcher, config, hops)
         if config.egress.own_hostnames:
             outbound.own = OwnHostnames(
@@ -235,6 +238,9 @@ class Node:
 
     def _observers(self, stack: contextlib.AsyncExitStack) -> Observers:
         observers: list[Observer] = [self.metrics, self.tail]
+        if self.config.rollback.error_percent:
+            observers.append(self.rollbacks)
+            stack.push_async_callback(self.rollbacks.close)
         path = self.config.access_log.path
         if path:
             to_stdout = path == "-"

@@ -127,6 +127,17 @@ class Control(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Tokens that are nobody's, from one address."""
 
 
+class Rollback(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a new deployment is undone by the platform."""
+
+    error_percent: float = 0.0
+    """How many of a hundred requests more than before may fail; 0: nothing is undone."""
+    requests: int = 20
+    """Requests that a version must have had to be judged."""
+    seconds: float = 300.0
+    """How long after it was made a deployment is watched."""
+
+
 class Secrets(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How tenants' secrets are kept at rest."""
 
@@ -195,6 +206,7 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     egress: Egress = Egress()
     upload: Upload = Upload()
     control: Control = Control()
+    rollback: Rollback = Rollback()
     secrets: Secrets = Secrets()
     access_log: AccessLog = AccessLog()
     insecure_no_sandbox: bool = False

@@ -92,11 +92,23 @@ class Versions:
         return version
 
     async def deploy(
-        self, key: ScriptKey, shares: Mapping[str, float], message: str, *, scope: str | None
+        self,
+        key: ScriptKey,
+        shares: Mapping[str, float],
+        message: str,
+        *,
+        scope: str | None,
+        triggered_by: str = "",
+        only_if: str = "",
     ) -> tuple[Deployed, Deployment]:
-        """Make stored versions serve, each its percentage of the requests; together 100."""
+        """Make stored versions serve, each its percentage of the requests; together 100.
+
+        ``only_if``: the id of the deployment that has still to be the newest one.
+        """
         check_shares(shares)
         async with self._serving.hold(key):
+            if only_if and (await self._store.list_deployments(key))[0].id != only_if:
+                raise DeploymentMissing("another deployment was made meanwhile")
             found = [await self.get(key, version_id, scope=scope) for version_id in shares]
             current = await self._serving.current(key, scope)
             owner = await self._serving.owner(key, scope)
@@ -109,7 +121,7 @@ class Versions:
                 key=key,
                 version_id=most.id,
                 created_ms=time.time_ns() // 1_000_000,
-                triggered_by="rollback" if back else "promotion",
+                triggered_by=triggered_by or ("rollback" if back else "promotion"),
                 message=message,
                 split=tuple(
                     Share(version.id, shares[version.id], version.limits)
