@@ -14,7 +14,7 @@ from gateway.observer import Observer
 from gateway.pool.exchange import Exchange
 from gateway.pool.instance import Instance
 from gateway.pool.pool import Pool
-from gateway.pool.socket import Relay, WireSocket
+from gateway.pool.socket import Relay, WireSocket, close_for
 from sandbox import Outcome, protocol
 
 MIB = 1 << 20
@@ -159,7 +159,11 @@ class Lease:
         self, instance: Instance, exchange: Exchange, wire: WireSocket, reply: Reply
     ) -> None:
         invocation, head = self._invocation, await exchange.response()
-        client = await reply.upgrade(head.headers, self._route.limits.message_kb * 1024)
+        try:
+            client = await reply.upgrade(head.headers, self._route.limits.message_kb * 1024)
+        except Refusal as refusal:
+            wire.close(close_for(refusal))
+            raise
         if self._watch is not None:
             self._watch.cancel()
         relay = Relay(instance, exchange, wire, client)

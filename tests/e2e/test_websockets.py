@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import signal
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
@@ -16,6 +18,7 @@ from websockets.sync.client import ClientConnection
 
 from gateway.config import Config
 from tests.support.node import LiveNode, live_node
+from tests.support.served import serve
 from tests.support.sockets import client, closed_with
 
 pytest.importorskip("fastapi")
@@ -423,6 +426,18 @@ def test_a_refused_handshake_is_a_plain_answer(
     assert body in response.body.decode()
 
 
+def test_an_answer_that_is_no_handshake_ends_the_tenants_side_too(
+    node: LiveNode, port: int
+) -> None:
+    with node.tail("shop") as tail:
+        with pytest.raises(InvalidStatus), client(port, "shop", "/other"):
+            pass
+        (event,) = tail.wait()
+    # Not only when the wall time is over.
+    assert event["wallTime"] < 5_000
+    assert event["waypost"]["code"] == "bad_response"
+
+
 def test_wsgi_answers_501(port: int) -> None:
     with pytest.raises(InvalidStatus) as caught, client(port, "flask"):
         pass
@@ -521,3 +536,18 @@ def test_a_stopping_node_closes_with_1001(tmp_path: Path) -> None:
             assert echoed(connection, "x")
             found = pool.submit(closed_with, connection)
         assert found.result(10) == (1001, "The server is going away.")
+
+
+def test_a_reload_closes_with_1001_and_the_next_node_takes_the_next_connection(
+    tmp_path: Path,
+) -> None:
+    with serve(tmp_path / "node") as served:
+        served.deploy("talk", WORKER)
+        port = urlsplit(served.facts["tenants"]).port
+        assert port is not None
+        with client(port, "talk") as connection:
+            assert echoed(connection, "x")
+            served.process.send_signal(signal.SIGHUP)
+            assert closed_with(connection) == (1001, "The server is going away.")
+        with client(port, "talk") as connection:
+            assert echoed(connection, "y")
