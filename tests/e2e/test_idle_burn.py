@@ -1,0 +1,60 @@
+"""CPU burnt when no request is in flight is cut short, whatever burns it."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.node import LiveNode
+from tests.support.served import descendants
+
+THREAD = """
+import threading, time
+from workers import Response
+def burn():
+    time.sleep(0.05)
+    while True:
+        pass
+async def on_fetch(request, env, ctx):
+    threading.Thread(target=burn, daemon=True).start()
+    return Response("ok")
+"""
+TASK = """
+import asyncio
+from workers import Response
+async def burn():
+    await asyncio.sleep(0.05)
+    while True:
+        sum(range(1000))
+        await asyncio.sleep(0)
+async def on_fetch(request, env, ctx):
+    asyncio.get_running_loop().create_task(burn())
+    return Response("ok")
+"""
+MOST_SECONDS = 0.4
+"""An instance may owe 50 ms; it is looked at each 100 ms, and this machine may be busy."""
+
+
+def cpu_seconds(pid: int) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@pytest.mark.parametrize("code", [THREAD, TASK], ids=["thread", "task"])
+def test_an_instance_that_burns_between_requests_is_ended(node: LiveNode, code: str) -> None:
+    before = descendants(os.getpid())
+    node.deploy("idler-one", code)
+    (instance,) = descendants(os.getpid()) - before
+    assert node.request("idler-one").text == "ok"
+    most = 0.0
+    deadline = time.monotonic() + 10
+    while instance in descendants(os.getpid()):
+        most = max(most, cpu_seconds(instance))
+        assert time.monotonic() < deadline, f"it lives and has burnt {most} s"
+    assert most < MOST_SECONDS
