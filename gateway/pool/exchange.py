@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOVED_STEP = 256 * 1024
 """Body bytes after which the CPU time of carrying them is granted."""
 CARRY_NS = 1000
-"""CPU time granted for carrying a KiB of a body: 300 to 400 measured, on a busy machine twice that."""
+"""CPU time granted for carrying a KiB of a body: 300 to 400 are needed, on a busy machine 900."""
 MAX_EXCEPTIONS = 16
 """Exceptions kept of one invocation."""
 
@@ -41,8 +41,8 @@ class Exchange:
         "exceptions",
         "failure",
         "farewell",
-        "head",
         "grant",
+        "head",
         "held",
         "logs",
         "moved",
