@@ -36,6 +36,9 @@ _SET_MODE_FILTER: Final = 1
 _FUTEX_COMMAND: Final = 0x7F
 _FUTEXES: Final = (0, 1, 3, 4, 5, 9, 10)
 """WAIT WAKE REQUEUE CMP_REQUEUE WAKE_OP WAIT_BITSET WAKE_BITSET: none that names its owner."""
+_SOL_SOCKET: Final = 1
+_SOCKET_OPTIONS: Final = (3, 4, 7, 8, 30, 38, 39)
+"""SO_TYPE SO_ERROR SO_SNDBUF SO_RCVBUF SO_ACCEPTCONN SO_PROTOCOL SO_DOMAIN"""
 _ITSELF: Final = (Argument(0, (0, _OWN_PID), _INT),)
 
 _INSTEAD: Final = (
@@ -46,6 +49,8 @@ _INSTEAD: Final = (
     Group("about itself", "getpgid getsid sched_getaffinity sched_getparam sched_getscheduler",
           _ITSELF),
     Group("robust locks of this thread", "get_robust_list", (Argument(0, (0,), _INT),)),
+    Group("what kind of socket it is, not whose process is at the other end", "getsockopt",
+          (Argument(1, (_SOL_SOCKET,), _INT), Argument(2, _SOCKET_OPTIONS, _INT))),
     Group("abort", "tgkill", (Argument(0, (_OWN_PID,), _INT),)),
 )  # fmt: skip
 _NEVER: Final = "chmod fchmod fchmodat fchmodat2"

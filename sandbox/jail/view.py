@@ -17,7 +17,7 @@ def grants(tree: Tree) -> tuple[str, ...]:
     """Return the paths to grant, so that no masked directory is below any of them."""
     masked = frozenset(map(os.path.realpath, tree.masked))
     found = {path for shown in tree.paths for path in _unmasked(os.path.realpath(shown), masked)}
-    return tuple(sorted(path for path in found if not _covered(path, found)))
+    return tuple(sorted(path for path in found if not is_covered(path, found)))
 
 
 def _unmasked(path: str, masked: Iterable[str]) -> Iterator[str]:
@@ -33,8 +33,8 @@ def _unmasked(path: str, masked: Iterable[str]) -> Iterator[str]:
             yield from _unmasked(child, masked)
 
 
-def _covered(path: str, granted: Collection[str]) -> bool:
-    """Whether a directory above it is granted."""
+def is_covered(path: str, granted: Collection[str]) -> bool:
+    """Whether a directory above a path is granted."""
     while (parent := os.path.dirname(path)) != path:
         if parent in granted:
             return True
@@ -53,7 +53,7 @@ def link(import_path: Sequence[str], granted: Sequence[str], directory: str) -> 
 
 def _link_one(entry: str, granted: Collection[str], target: str) -> str:
     real = os.path.realpath(entry)
-    if real in granted or _covered(real, granted):
+    if real in granted or is_covered(real, granted):
         return entry
     os.mkdir(target, 0o755)
     for path in sorted(granted):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
+import mimetypes
 import os
 import platform
 import shutil
@@ -119,6 +121,10 @@ def close_alone(tree: mounts.Tree, directory: str) -> tuple[str, ...]:
         granted.extend(view.grants(tree))
 
     def show() -> None:
+        if view.is_covered(directory, granted):
+            raise OSError(errno.EPERM, f"the bundles in {directory} would be readable to all")
+        # It looks whether they exist, which they do, and fails to read them.
+        mimetypes.knownfiles.clear()
         links = os.path.join(directory, _LINKS)
         os.mkdir(links, 0o755)
         sys.path[:] = view.link(sys.path, granted, links)

@@ -32,7 +32,7 @@ def alone(supervisor: Supervisor) -> Supervisor:
 
 async def test_no_other_process_can_be_named(alone: Supervisor) -> None:
     code = f"""{TRY}
-import ctypes, time
+import ctypes, socket, time
 libc = ctypes.CDLL(None, use_errno=True)
 def call(name, *arguments):
     if getattr(libc, name)(*arguments) < 0:
@@ -54,6 +54,8 @@ def attempt(env):
         "limits": denied(call, "prlimit", env.NEIGHBOUR, 7, None, ctypes.create_string_buffer(16)),
         "lock": denied(call, "syscall", env.FUTEX, ctypes.byref(word), 6, 0, None, None, 0),
         "handle": denied(os.pidfd_open, env.NEIGHBOUR),
+        "peer": denied(socket.socket(fileno=os.dup(3)).getsockopt, 1, socket.SO_PEERCRED, 12),
+        "peer's handle": denied(socket.socket(fileno=os.dup(3)).getsockopt, 1, 77, 4),
         "directory": denied(os.listdir, f"/proc/{{env.NEIGHBOUR}}"),
         "program": denied(os.readlink, f"/proc/{{env.NEIGHBOUR}}/exe"),
         "memory": denied(os.open, f"/proc/{{env.NEIGHBOUR}}/mem", os.O_RDONLY),
@@ -178,3 +180,12 @@ async def test_no_instance_outlives_the_zygote(alone: Supervisor, which: str) ->
     assert not work.exists()
     assert await run(alone, "def attempt(): return 1") == 1
     inmate.sandbox.close()
+
+
+async def test_types_of_files_are_known_without_the_hosts_list(alone: Supervisor) -> None:
+    """It exists and cannot be read, which frameworks that serve files would not expect."""
+    code = """
+import mimetypes
+def attempt(): return [mimetypes.guess_type(name)[0] for name in ("a.css", "a.html", "a.zzz")]
+"""
+    assert await run(alone, code) == ["text/css", "text/html", None]

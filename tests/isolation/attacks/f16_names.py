@@ -28,8 +28,10 @@ def attempt():
         "/..",
     ):
         try:
-            os.close(os.open(path, os.O_RDONLY))
-            found.append(path)
+            fd = os.open(path, os.O_RDONLY)
+            if not os.path.sameopenfile(fd, 0):  # /dev/null by another name
+                found.append(path)
+            os.close(fd)
         except (OSError, ValueError):
             pass
     return {"success": bool(found), "detail": found}

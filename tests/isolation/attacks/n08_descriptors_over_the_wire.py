@@ -23,7 +23,10 @@ def attempt():
             done.append(name)
         except OSError:
             pass
-    peer = wire.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    try:
+        peer = wire.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    except OSError:
+        peer = bytes(12)
     pid, uid, _ = array.array("i", peer)
     # The gateway's own process id, seen from in here, must be no number at all.
     return {"success": bool(done) or pid > 1, "detail": [done, pid, uid]}
