@@ -235,6 +235,28 @@ def test_a_message_may_come_in_many_parts_with_pings_between(port: int) -> None:
         assert {answer.payload for answer in answers if answer.opcode == PONG} == {b"p"}
 
 
+@pytest.mark.parametrize("size", [1, 3, 64])
+def test_it_does_not_matter_where_the_packets_end(port: int, size: int) -> None:
+    messages = ["", "é😀", "x" * 130, "y" * 300]
+    data = b"".join(
+        frame(TEXT, text.encode()[:1], last=False)
+        + frame(PING, b"between")
+        + frame(0, text.encode()[1:])
+        for text in messages
+    )
+    with raw_socket(port, "echo") as connection:
+        connection.wire.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for start in range(0, len(data), size):
+            connection.send(data[start : start + size])
+        texts: list[str] = []
+        while len(texts) < len(messages):
+            if (answer := connection.frame()).opcode == TEXT:
+                texts.append(answer.payload.decode())
+        connection.send(frame(CLOSE, b"\x03\xe8"))
+        assert connection.closed() == 1000
+    assert texts == messages
+
+
 def test_nothing_is_compressed_even_if_the_client_offers(port: int) -> None:
     with client(port, "echo", compression="deflate") as connection:
         assert connection.response is not None
