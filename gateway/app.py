@@ -262,7 +262,10 @@ class Node:
             uvicorn.Config(
                 app,  # type: ignore[arg-type]
                 http=partial(
-                    HttpConnection, bounds=bounds, ping_seconds=self.config.websocket.ping_seconds
+                    HttpConnection,
+                    bounds=bounds,
+                    ping_seconds=self.config.websocket.ping_seconds,
+                    express=app if isinstance(app, Edge) else None,
                 ),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="off",

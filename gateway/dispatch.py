@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from typing import Protocol
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, Protocol
 
 from gateway.errors import (
     ClientDisconnected,
@@ -13,6 +14,7 @@ from gateway.errors import (
     PlatformFailed,
     Refusal,
     StaleRoute,
+    WaypostError,
 )
 from gateway.model.http import MAX_HOPS, Reply, Request
 from gateway.model.invocation import Invocation
@@ -20,6 +22,7 @@ from gateway.model.route import Route
 from gateway.model.script import ScriptKey
 from gateway.observer import Observer
 from sandbox import Outcome
+from sandbox.protocol import ResponseHead
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +41,13 @@ class Resolver(Protocol):
 
 
 class Permit(Protocol):
-    """The right to run; held inside ``async with``."""
+    """The right to run; held inside ``async with``, or from ``try_enter`` to ``leave``."""
+
+    def try_enter(self) -> bool:
+        """Take it without waiting, if that can be."""
+
+    def leave(self) -> None:
+        """Give it back."""
 
     async def __aenter__(self) -> None: ...
 
@@ -59,6 +68,21 @@ class Lease(Protocol):
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None: ...
 
+    def try_enter(self, on_news: Callable[[], None]) -> bool:
+        """Enter without waiting, if that can be; ``on_news`` is then called once."""
+
+    def answer(self) -> tuple[ResponseHead, int] | None:
+        """Head and body bytes of an invocation that is over and went well; None of any other."""
+
+    def take(self) -> bytes:
+        """The body that ``answer`` told of."""
+
+    def fail(self, failure: WaypostError) -> None:
+        """End the answer with an error."""
+
+    def leave(self) -> None:
+        """Account for an invocation that is over."""
+
     async def serve(self, reply: Reply) -> None:
         """Carry the request in and the reply out. Raises Refusal or ClientDisconnected."""
 
@@ -75,6 +99,14 @@ class ErrorPages(Protocol):
 
     async def __call__(self, refusal: Refusal, request: Request, reply: Reply) -> int:
         """Send it; return the bytes of its body."""
+
+
+class Ride(NamedTuple):
+    """A request that was taken in without waiting."""
+
+    invocation: Invocation
+    permit: Permit
+    lease: Lease
 
 
 class Dispatcher:
@@ -94,11 +126,15 @@ class Dispatcher:
         invocation = Invocation(
             request, timestamp_ms=time.time_ns() // 1_000_000, started_ns=time.monotonic_ns()
         )
+        await self._guard(invocation, reply, self._run(invocation, reply))
+
+    async def _guard(self, invocation: Invocation, reply: Reply, way: Awaitable[None]) -> None:
+        request = invocation.request
         try:
             try:
-                await self._run(invocation, request, reply)
+                await way
             except StaleRoute:
-                await self._run(invocation, request, reply)
+                await self._run(invocation, reply)
         except Refusal as refusal:
             await self._refuse(refusal, invocation, reply)
         except (ClientDisconnected, asyncio.CancelledError) as error:
@@ -122,24 +158,69 @@ class Dispatcher:
         finally:
             self._record(invocation)
 
-    async def _run(self, invocation: Invocation, request: Request, reply: Reply) -> None:
+    # The same without a task, as far as nothing has to be waited for
+
+    def board(self, request: Request, on_news: Callable[[], None]) -> Ride | None:
+        """Put a request in at once; None when something has to be waited for, or refused.
+
+        ``on_news`` is called once; after that ``arrive`` or ``resume`` is due.
+        """
+        route = self._resolver.cached(request)
+        if route is None or request.hops >= MAX_HOPS:
+            return None
+        permit = self._gate.admit(request, route)
+        if not permit.try_enter():
+            return None
+        invocation = Invocation(
+            request,
+            timestamp_ms=time.time_ns() // 1_000_000,
+            started_ns=time.monotonic_ns(),
+            route=route,
+        )
+        lease = self._leases.lease(invocation, route)
+        if not lease.try_enter(on_news):
+            permit.leave()
+            return None
+        return Ride(invocation, permit, lease)
+
+    def arrive(self, ride: Ride) -> None:
+        """The whole answer is on its way: account for it."""
+        invocation, permit, lease = ride
+        try:
+            lease.leave()
+            permit.leave()
+            _settle(invocation)
+        finally:
+            self._record(invocation)
+
+    async def resume(self, ride: Ride, reply: Reply) -> None:
+        """Serve a request that was put in, from where it stands."""
+        invocation, permit, lease = ride
+        await self._guard(invocation, reply, self._inside(invocation, permit, lease, reply))
+
+    async def _run(self, invocation: Invocation, reply: Reply) -> None:
+        request = invocation.request
         route = self._resolver.cached(request) or await self._resolver.resolve(request)
         invocation.route = route
         if request.hops >= MAX_HOPS:
             raise LoopDetected(f"The request went through {MAX_HOPS} workers already.")
-        async with self._gate.admit(request, route):
+        permit, lease = self._gate.admit(request, route), self._leases.lease(invocation, route)
+        try:
+            await self._inside(invocation, permit, lease, reply)
+        except StaleRoute:
+            self._resolver.script_changed(route.key)
+            raise
+
+    async def _inside(
+        self, invocation: Invocation, permit: Permit, lease: Lease, reply: Reply
+    ) -> None:
+        async with permit, lease:
             try:
-                async with self._leases.lease(invocation, route) as lease:
-                    try:
-                        await lease.serve(reply)
-                    except Refusal as refusal:
-                        # Inside the lease: the client need not wait for the invocation's own end.
-                        await self._refuse(refusal, invocation, reply)
-            except StaleRoute:
-                self._resolver.script_changed(route.key)
-                raise
-        if invocation.outcome is Outcome.UNKNOWN and not invocation.code:
-            invocation.outcome = Outcome.OK
+                await lease.serve(reply)
+            except Refusal as refusal:
+                # Inside the lease: the client need not wait for the invocation's own end.
+                await self._refuse(refusal, invocation, reply)
+        _settle(invocation)
 
     async def _refuse(self, refusal: Refusal, invocation: Invocation, reply: Reply) -> None:
         invocation.outcome = refusal.outcome
@@ -159,3 +240,9 @@ class Dispatcher:
     def _record(self, invocation: Invocation) -> None:
         invocation.wall_ns = time.monotonic_ns() - invocation.started_ns
         self._observer.invocation(invocation)
+
+
+def _settle(invocation: Invocation) -> None:
+    """What nobody found fault with went well."""
+    if invocation.outcome is Outcome.UNKNOWN and not invocation.code:
+        invocation.outcome = Outcome.OK

@@ -28,18 +28,29 @@ class _Tenant:
 class Permit:
     """A held slot; leaving the ``async with`` gives it back."""
 
-    __slots__ = ("_gate", "_request", "_route")
+    __slots__ = ("_gate", "_held", "_request", "_route")
 
     def __init__(self, gate: Gate, request: Request, route: Route) -> None:
         self._gate = gate
         self._request = request
         self._route = route
+        self._held = False
+
+    def try_enter(self) -> bool:
+        """Enter at once, if that takes no waiting and there is nothing to refuse."""
+        self._held = self._gate.try_enter(self._request, self._route)
+        return self._held
+
+    def leave(self) -> None:
+        """Give the slot back."""
+        self._gate.leave(self._route.tenant, websocket=self._request.websocket)
 
     async def __aenter__(self) -> None:
-        await self._gate.enter(self._request, self._route)
+        if not self._held:
+            await self._gate.enter(self._request, self._route)
 
     async def __aexit__(self, *_: object) -> None:
-        self._gate.leave(self._route.tenant, websocket=self._request.websocket)
+        self.leave()
 
 
 class Gate:
@@ -55,6 +66,18 @@ class Gate:
         Entering raises Suspended, BodyTooLarge, or LoadShed when the queue is full or too slow.
         """
         return Permit(self, request, route)
+
+    def try_enter(self, request: Request, route: Route) -> bool:
+        """Take a slot of the tenant's if that takes no waiting and there is nothing to refuse."""
+        if route.status is not TenantStatus.ACTIVE or request.content_length or request.websocket:
+            return False
+        tenant = self._tenants.get(route.tenant)
+        if tenant is None:
+            tenant = self._tenants[route.tenant] = _Tenant()
+        if tenant.in_flight >= route.limits.concurrency:
+            return False
+        tenant.in_flight += 1
+        return True
 
     async def enter(self, request: Request, route: Route) -> None:
         """Take a slot of the tenant's; see ``admit``."""

@@ -9,7 +9,7 @@ from typing import Any
 from gateway.bindings.hops import HEADER as HOPS
 from gateway.bindings.hops import SCOPE_KEY, Hops
 from gateway.config import Config
-from gateway.dispatch import Dispatcher
+from gateway.dispatch import Dispatcher, Ride
 from gateway.edge.cookies import CookieRule
 from gateway.edge.cycle import REFUSAL, UPGRADE
 from gateway.edge.forwarded import TrustedProxies
@@ -65,6 +65,27 @@ class Edge:
             return
         reply.host = request.host
         await self._dispatcher.dispatch(request, reply)
+
+    # Without a task, as long as nothing has to be waited for (gateway.edge.express)
+
+    def board(self, scope: dict[str, Any], on_news: Callable[[], None]) -> Ride | None:
+        """Put a request without a body in; None when it has to go the long way."""
+        try:
+            request = self._request(scope, _unread, self._next_ray())
+        except Refusal:
+            return None
+        return self._dispatcher.board(request, on_news)
+
+    def arrive(self, ride: Ride) -> None:
+        """The whole answer is on its way."""
+        self._dispatcher.arrive(ride)
+
+    async def resume(self, ride: Ride, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve a request that was put in, from where it stands."""
+        request = ride.invocation.request
+        reply = AsgiReply(send, receive, scope["method"], request.ray.encode(), self._cookies)
+        reply.host = request.host
+        await self._dispatcher.resume(ride, reply)
 
     def _request(self, scope: dict[str, Any], receive: Receive, ray: str) -> Request:
         """Raises BadRequest, UrlTooLong or HeadersTooLarge, or what the connection refused."""
@@ -125,6 +146,10 @@ class Edge:
             elif trusted and self._tenant_header and name == self._tenant_header:
                 tenant = value.decode("latin-1").strip().lower()
         return length, body, accept, tenant, hops
+
+
+async def _unread() -> dict[str, Any]:
+    raise RuntimeError("a request without a body was read")
 
 
 def _body_reader(

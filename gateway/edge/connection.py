@@ -7,7 +7,7 @@ framing that two servers may read in two ways, and answers in order and with a r
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from urllib.parse import unquote
 
 import httptools
@@ -15,12 +15,16 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from gateway.config import Http
 from gateway.edge.cycle import REFUSAL, UPGRADE, CarefulCycle
+from gateway.edge.express import ExpressCycle
 from gateway.edge.handshake import asks_for_websocket
 from gateway.edge.headers import MAX_HEADER_BYTES
 from gateway.edge.patience import PatientProtocol
 from gateway.edge.target import MAX_URL, check_framing, parse_target, same_authority
 from gateway.edge.websocket import ClientSocket
 from gateway.errors import BadRequest, HeadersTooLarge, Refusal, UrlTooLong
+
+if TYPE_CHECKING:
+    from gateway.edge.asgi import Edge
 
 MAX_HEAD: Final = MAX_URL + MAX_HEADER_BYTES + 16 * 1024
 """Bytes of a head that may arrive without its end in sight."""
@@ -44,8 +48,17 @@ class HttpConnection(PatientProtocol):
     retiring = False
     """The next answer is the last of this connection."""
 
-    def __init__(self, *args: Any, bounds: Http, ping_seconds: float = 30.0, **more: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        bounds: Http,
+        ping_seconds: float = 30.0,
+        express: Edge | None = None,
+        **more: Any,
+    ) -> None:
         super().__init__(*args, bounds=bounds, **more)
+        self._express = express
+        """Who takes requests in without a task; None: nobody."""
         self._ping_seconds = ping_seconds
         self._upgrading = False
         """The newest request may become a WebSocket; what follows it is none of HTTP's."""
@@ -126,6 +139,7 @@ class HttpConnection(PatientProtocol):
         """Answer the handshake, and speak WebSocket from here on."""
         # Nothing more is sent by the request's cycle, and nothing to it.
         self.cycle.response_started = self.cycle.response_complete = True
+        self._stop_waiting()
         self._corked.unread = False
         socket = self._socket = ClientSocket(
             self._corked,
@@ -159,6 +173,9 @@ class HttpConnection(PatientProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
+        running: Any = self._running
+        if isinstance(running, ExpressCycle):
+            running.lose_client()
         super().connection_lost(exc)
         if self._socket is not None:
             self._socket.lost()
@@ -281,6 +298,12 @@ class HttpConnection(PatientProtocol):
         plain = stay and not self._careful and scope["http_version"] == "1.1"
         kind = RequestResponseCycle if plain else CarefulCycle
         before = self.cycle
+        free = before is None or before.response_complete
+        if plain and free and self._express is not None:
+            express = ExpressCycle(self, self._express, scope)
+            if express.board():
+                self.cycle = self._running = cast("Any", express)
+                return
         self.cycle = kind(
             scope=cast("Any", scope),
             transport=self.transport,
@@ -296,11 +319,37 @@ class HttpConnection(PatientProtocol):
             keep_alive=stay and scope["http_version"] != "1.0" and self.parser.should_keep_alive(),
             on_response=self.on_response_complete,
         )
-        if before is None or before.response_complete:
+        if free:
             self._start_asgi_task(self.cycle, self.app)
         else:
             self.flow.pause_reading()
             self.pipeline.appendleft((self.cycle, self.app))
+
+    def answer(self, data: bytes) -> None:
+        """Write the whole answer of the request whose turn it is."""
+        self._corked.write_whole(data)
+        self.on_response_complete()
+
+    def go_on(self, express: ExpressCycle) -> None:
+        """Give a request that was put in already a cycle and a task."""
+        cycle = RequestResponseCycle(
+            scope=cast("Any", express.scope),
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=self.access_log,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=False,
+            keep_alive=express.keep_alive,
+            on_response=self.on_response_complete,
+        )
+        cycle.more_body = express.more_body
+        cycle.disconnected = express.disconnected
+        if cast("Any", self.cycle) is express:
+            self.cycle = cycle
+        self._start_asgi_task(cycle, express)
 
     def _refuse(self, refusal: Refusal) -> None:
         """Stop reading, and say why in the place of the answer to what was being read."""

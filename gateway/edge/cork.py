@@ -51,6 +51,12 @@ class CorkedTransport:
             return
         self._transport.write(data)
 
+    def write_whole(self, data: bytes) -> None:
+        """Write an answer that is complete."""
+        self.flush()
+        self.moved = True
+        self._transport.write(data)
+
     def flush(self) -> None:
         """Write a head that nothing followed."""
         if self._held:

@@ -9,7 +9,6 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from gateway.errors import Refusal
 
-_CLOSE = (b"connection", b"close")
 UPGRADE = "waypost.upgrade"
 """Key of the ASGI scope under which the connection offers to become a WebSocket."""
 REFUSAL = "waypost.refusal"
@@ -36,8 +35,6 @@ class CarefulCycle(RequestResponseCycle):
                 self.keep_alive = False
             if self.scope["http_version"] == "1.0":
                 self._frame_for_http10(message["headers"])
-            if not self.keep_alive:
-                _say_goodbye(message["headers"])
         elif self._unframed and not message.get("more_body", False):
             self.expected_content_length = len(message.get("body", b""))
         await super().send(message)
@@ -60,12 +57,6 @@ class CarefulCycle(RequestResponseCycle):
             await super().send_500_response()
             return
         await send_plain(cast("dict[str, Any]", self.scope)[REFUSAL], self.send)
-
-
-def _say_goodbye(headers: list[tuple[bytes, bytes]]) -> None:
-    """A client that is not told may send its next request into a connection that ends."""
-    if _CLOSE not in headers:
-        headers.append(_CLOSE)
 
 
 async def send_plain(refusal: Refusal, send: Any) -> None:

@@ -33,6 +33,7 @@ class PatientProtocol(HttpToolsProtocol):
         self._body_deadline: asyncio.TimerHandle | None = None
         self._send_deadline: asyncio.TimerHandle | None = None
         self._body_moved = False
+        self._idle_since = 0.0
         self._running: RequestResponseCycle | None = None
         """The request whose turn it is; those after it wait in the pipeline."""
 
@@ -56,6 +57,7 @@ class PatientProtocol(HttpToolsProtocol):
                 cycle.disconnected = True
                 cycle.message_event.set()
         super().connection_lost(exc)
+        self._stop_waiting()
         for deadline in (self._head_deadline, self._body_deadline, self._send_deadline):
             if deadline is not None:
                 deadline.cancel()
@@ -94,11 +96,47 @@ class PatientProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer is complete; what is left of its request is read for a while and dropped."""
-        super().on_response_complete()
-        if self._in_body and self.cycle.response_complete and not self._corked.is_closing():
+        self.server_state.total_requests += 1
+        if self._corked.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._await_next()
+        if self._in_body and self.cycle.response_complete:
             self.loop.call_later(DRAIN_SECONDS, self._stop_draining, self.cycle)
 
     # Deadlines
+
+    def _await_next(self) -> None:
+        self._idle_since = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+
+    def _unset_keepalive_if_required(self) -> None:
+        """Leave the timer: setting one for each request costs more than looking once."""
+
+    def _stop_waiting(self) -> None:
+        if self.timeout_keep_alive_task is not None:
+            self.timeout_keep_alive_task.cancel()
+            self.timeout_keep_alive_task = None
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that nothing came on for a while; the head of a request has its own
+        deadline, and the end of an answer sets this one again."""
+        self.timeout_keep_alive_task = None
+        if not self._idle or self._in_head:
+            return
+        left = self._idle_since + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                left, self.timeout_keep_alive_handler
+            )
+        else:
+            super().timeout_keep_alive_handler()
 
     def _await_head(self) -> None:
         self._head_deadline = self.loop.call_later(self._bounds.head_seconds, self._head_is_late)

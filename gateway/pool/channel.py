@@ -7,6 +7,7 @@ instance; no other stream, tenant or buffer is touched.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections import deque
@@ -27,6 +28,8 @@ from sandbox.protocol import (
     LogRecord,
     Ready,
 )
+
+logger = logging.getLogger(__name__)
 
 MAX_SUBREQUESTS_OPEN = 64
 MAX_STRAYS = 1000
@@ -101,6 +104,8 @@ class Channel(asyncio.Protocol):
         self._paused = False
         self._waiting: deque[asyncio.Future[None]] = deque()
         self.log_room = LogRoom()
+        self._news: list[Callable[[], None]] = []
+        self._receiving = False
         self._strays = 0
         self._log_fd = -1
         self._log_rest = b""
@@ -119,6 +124,7 @@ class Channel(asyncio.Protocol):
         """Bytes from the instance."""
         if self.closed:
             return
+        self._receiving = True
         try:
             frames = self._decoder.feed(data)
             self._units += 1 + len(frames)
@@ -128,6 +134,24 @@ class Channel(asyncio.Protocol):
                 self._dispatch(frame)
         except ProtocolError as error:
             self._break(error)
+        self._receiving = False
+        if self._news:
+            self._spread()
+
+    def tell(self, news: Callable[[], None]) -> None:
+        """Call ``news`` once the frames at hand are all taken in."""
+        self._news.append(news)
+        if not self._receiving and len(self._news) == 1:
+            self.loop.call_soon(self._spread)
+
+    def _spread(self) -> None:
+        every, self._news = self._news, []
+        for news in every:
+            try:
+                news()
+            except Exception:
+                # The wire must not go down with one of its requests.
+                logger.exception("a request was lost")
 
     def pace_from(self, cpu_ns: int) -> None:
         """Forget what was saved up: work begins, and the sender's clock stands at ``cpu_ns``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gateway.errors import ProtocolViolation, WaypostError
@@ -46,6 +47,7 @@ class Exchange:
         "held",
         "logs",
         "moved",
+        "on_news",
         "request",
         "route",
         "send_credit",
@@ -97,6 +99,8 @@ class Exchange:
         self._unacked = 0
         self._consumed = 0
         self._waiter: asyncio.Future[None] | None = None
+        self.on_news: Callable[[], None] | None = None
+        """Called once, after the frames that came together: for one who does not await them."""
 
     # What the corridor awaits
 
@@ -127,6 +131,19 @@ class Exchange:
             self._consumed = 0
         return chunk
 
+    def take_all(self) -> bytes:
+        """What has come of the response body."""
+        parts = []
+        while self._chunks:
+            parts.append(self._chunks.take())
+        self._unacked = 0
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    @property
+    def untaken(self) -> int:
+        """Bytes of the response body that have come and were not taken."""
+        return self._unacked
+
     @property
     def is_last_chunk(self) -> bool:
         """Nothing follows what has been taken."""
@@ -147,7 +164,10 @@ class Exchange:
 
     def wake(self) -> None:
         """Let the corridor look again."""
-        if self._waiter is not None and not self._waiter.done():
+        if self.on_news is not None:
+            news, self.on_news = self.on_news, None
+            self._channel.tell(news)
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     # What the channel delivers

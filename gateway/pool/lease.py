@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 
-from gateway.errors import BodyTooLarge, ClientDisconnected, NoWebSockets, Refusal
+from gateway.errors import BodyTooLarge, ClientDisconnected, NoWebSockets, Refusal, WaypostError
 from gateway.model.http import Reply, Request
 from gateway.model.invocation import Invocation
 from gateway.model.route import Route
@@ -16,6 +17,7 @@ from gateway.pool.instance import Instance
 from gateway.pool.pool import Pool
 from gateway.pool.socket import Relay, WireSocket, close_for
 from sandbox import Outcome, protocol
+from sandbox.protocol import ResponseHead
 
 MIB = 1 << 20
 CANCEL_GRACE_SECONDS = 2.0
@@ -50,7 +52,46 @@ class Lease:
         self._upload_task: asyncio.Task[None] | None = None
         self._watch: asyncio.Task[None] | None = None
 
+    # Without waiting
+
+    def try_enter(self, on_news: Callable[[], None]) -> bool:
+        """Put the request in at once, if an instance has room; ``on_news`` is called once then."""
+        instance = self._leases.pool.try_lease(self._route)
+        if instance is None:
+            return False
+        self._open(instance).on_news = on_news
+        return True
+
+    def answer(self) -> tuple[ResponseHead, int] | None:
+        """Head and body bytes of an invocation that is over and went well; None of any other."""
+        instance, exchange = self._instance, self._exchange
+        if instance is None or exchange is None or exchange.head is None:
+            return None
+        if not (exchange.done and exchange.ended) or exchange.failure is not None:
+            return None
+        if instance.exceeded(exchange) is not None:
+            return None
+        return exchange.head, exchange.untaken
+
+    def take(self) -> bytes:
+        """The body that ``answer`` told of."""
+        return self._exchange.take_all() if self._exchange is not None else b""
+
+    def fail(self, failure: WaypostError) -> None:
+        """End the answer with an error."""
+        if self._exchange is not None:
+            self._exchange.fail(failure)
+
+    def leave(self) -> None:
+        """Account for an invocation that is over."""
+        if self._instance is not None and self._exchange is not None:
+            self._account(self._instance, self._exchange)
+
+    # Waiting for what is needed
+
     async def __aenter__(self) -> Lease:
+        if self._exchange is not None:
+            return self
         pool, invocation = self._leases.pool, self._invocation
         instance = pool.try_lease(self._route)
         if instance is None:
@@ -58,11 +99,16 @@ class Lease:
             instance = await pool.lease(self._route)
         if invocation.request.websocket and instance.kind == "wsgi":
             raise NoWebSockets("This worker is a WSGI application, which knows no WebSockets.")
+        self._open(instance)
+        return self
+
+    def _open(self, instance: Instance) -> Exchange:
+        invocation = self._invocation
         now_ns = time.monotonic_ns()
         invocation.queue_ns = now_ns - invocation.started_ns
         self._instance = instance
         self._exchange = instance.open(invocation.request, self._route, now_ns)
-        return self
+        return self._exchange
 
     async def __aexit__(self, kind: object, error: object, trace: object) -> None:
         instance, exchange = self._instance, self._exchange

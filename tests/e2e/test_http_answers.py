@@ -8,6 +8,8 @@ from tests.support.node import LiveNode
 from tests.support.raw import Answer, ask, ask_all, wire
 
 APP = """
+import asyncio
+
 ANSWERS = {
     "/plain": (200, [], [b"hello"]),
     "/long": (200, [(b"content-length", b"10")], [b"hello"]),
@@ -44,6 +46,8 @@ ANSWERS = {
     "/half": (200, [], [b"abc", None]),
 }
 
+SLOW = ("/half", "/long-stream", "/short-stream")
+
 async def app(scope, receive, send):
     assert scope["type"] == "http"
     if scope["path"] == "/range":
@@ -56,6 +60,9 @@ async def app(scope, receive, send):
         if chunk is not None:
             more = following is not False
             await send({"type": "http.response.body", "body": chunk, "more_body": more})
+            if scope["path"] in SLOW:
+                # What comes in one go can still become an error page.
+                await asyncio.sleep(0.3)
 """
 
 

@@ -14,7 +14,7 @@ from threading import Event
 import httpx
 import pytest
 
-from tests.support.served import Served, descendants, serve, wait_until, wait_until_gone
+from tests.support.served import Served, descendants, launch, serve, wait_until, wait_until_gone
 
 WHO = """
 import uuid
@@ -87,7 +87,7 @@ def test_a_reload_that_fails_leaves_the_node_as_it_was(tmp_path: Path) -> None:
     errors = tmp_path / "errors"
     with (
         errors.open("w") as stderr,
-        serve(tmp_path / "data", "--config", str(config), stderr=stderr) as served,
+        launch(tmp_path / "data", ["--config", str(config)], stderr=stderr) as served,
     ):
         served.deploy("who", WHO)
         before = served.get("who").text
@@ -125,7 +125,7 @@ def test_a_listening_socket_can_be_inherited(tmp_path: Path, how: str) -> None:
         }[how]
         held = tenants.fileno()
         shell = ["bash", "-c", f'exec 3<&{held}; {environment} exec "$@"', "bash"]
-        with serve(tmp_path / "data", *options, prefix=shell, pass_fds=[held]) as served:
+        with launch(tmp_path / "data", options, prefix=shell, pass_fds=[held]) as served:
             assert served.facts["tenants"] == f"http://127.0.0.1:{port}"
             served.deploy("who", WHO)
             assert served.get("who").status_code == 200

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -44,13 +44,20 @@ class Served:
 
 
 @contextmanager
-def serve(
+def serve(data_dir: Path, *options: str, **environment: str) -> Iterator[Served]:
+    with launch(data_dir, options, environment=environment) as served:
+        yield served
+
+
+@contextmanager
+def launch(
     data_dir: Path,
-    *options: str,
+    options: Sequence[str],
+    *,
+    environment: Mapping[str, str] | None = None,
     stderr: IO[str] | None = None,
     prefix: Sequence[str] = (),
     pass_fds: Sequence[int] = (),
-    **environment: str,
 ) -> Iterator[Served]:
     command = [*prefix, sys.executable, "-m", "gateway", "serve", "--json"]
     command += ["--data-dir", str(data_dir)]
@@ -58,7 +65,7 @@ def serve(
     clean = {k: v for k, v in os.environ.items() if not k.startswith("WAYPOST_")}
     process = subprocess.Popen(
         command,
-        env={**clean, **environment},
+        env={**clean, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=stderr,
         pass_fds=pass_fds,
