@@ -12,6 +12,7 @@ import typer
 import typer.main
 import yaml
 
+import gateway.accounts.errors
 import gateway.api.errors
 import gateway.catalog.errors
 from gateway.cli.main import app
@@ -104,7 +105,7 @@ def test_no_heading_names_a_code_that_is_gone() -> None:
 CONTROL_ERRORS = sorted(
     {
         (kind.word, kind.code, kind.status)
-        for module in (gateway.api.errors, gateway.catalog.errors)
+        for module in (gateway.accounts.errors, gateway.api.errors, gateway.catalog.errors)
         for kind in vars(module).values()
         if isinstance(kind, type) and issubclass(kind, ControlError) and kind is not ControlError
     }

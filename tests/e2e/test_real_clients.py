@@ -303,6 +303,42 @@ def test_wrangler_versions_and_rollback(node: LiveNode, wrangler: Wrangler) -> N
     assert "Rollback" in wrangler("deployments", "list")
 
 
+def test_wrangler_deploys_gradually(node: LiveNode, wrangler: Wrangler) -> None:
+    wrangler.configure("gradually")
+    wrangler("deploy")
+    wrangler.word("two")
+    wrangler("versions", "upload")
+    old, new = (part.split()[0] for part in wrangler("versions", "list").split("Version ID:")[1:3])
+    wrangler("versions", "deploy", f"{old}@30%", f"{new}@70%", "-y")
+    shown = wrangler("deployments", "status")
+    assert "(30%)" in shown
+    assert "(70%)" in shown
+
+    def asked(number: int) -> str:
+        key = {"Cloudflare-Workers-Version-Key": f"user-{number}"}
+        return str(node.request("gradually", headers=key).json()["word"])
+
+    words = [asked(number) for number in range(60)]
+    assert set(words) == {"one", "two"}
+    assert words == [asked(number) for number in range(60)]
+    wrangler("versions", "deploy", f"{new}@100%", "-y")
+    assert {asked(number) for number in range(20)} == {"two"}
+
+
+def test_wrangler_with_a_token_for_one_script(node: LiveNode, wrangler: Wrangler) -> None:
+    node.api.put("/v1/tenants/narrow").raise_for_status()
+    body = {"script": "narrow-shop"}
+    token = node.api.post("/v1/tenants/narrow/tokens", json=body).json()["token"]
+    wrangler.configure("narrow-shop")
+    for _ in range(2):
+        wrangler("deploy", token=token)
+    assert node.request("narrow-shop").json()["word"] == "one"
+    wrangler("secret", "put", "SECRET", stdin="hush\n", token=token)
+    assert node.request("narrow-shop").json()["secret"] == "hush"
+    wrangler.configure("narrow-other")
+    assert "narrow-shop" in wrangler.fails("deploy", token=token)
+
+
 def test_wrangler_as_a_tenant(node: LiveNode, wrangler: Wrangler) -> None:
     node.api.put("/v1/tenants/trig", json={"plan": "pro"}).raise_for_status()
     issued = node.api.post("/v1/tenants/trig/tokens", json={"label": "wrangler"}).json()
