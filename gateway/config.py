@@ -123,7 +123,7 @@ class Control(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Requests of one tenant's token."""
     operator_requests: int = 12_000
     """Requests of one of the operator's tokens."""
-    failures: int = 60
+    failures: int = 300
     """Tokens that are nobody's, from one address."""
 
 
