@@ -25,6 +25,8 @@ async def _run(spawns: int, *, quiet: bool) -> dict[str, object]:
     await asyncio.gather(*(_one(supervisor) for _ in range(2 * AT_ONCE)))
     begun = time.monotonic()
     rows = [{"spawns": 0, "seconds": 0.0, **_left(os.getpid())}]
+    if not quiet:
+        print(rows[0], flush=True)
     try:
         for _ in range(REPORTS):
             await asyncio.gather(
@@ -59,7 +61,7 @@ def _left(pid: int) -> dict[str, float]:
         "zombies": sum(" Z " in _stat(each) for each in processes),
         "descriptors": sum(len(os.listdir(f"/proc/{each}/fd")) for each in processes),
         "rss_mib": round(sum(_rss(each) for each in processes) / 2**20, 1),
-        "cgroups": sum(
+        "machine_cgroups": sum(
             int(line.split()[2])
             for line in Path("/proc/cgroups").read_text().splitlines()[1:]
             if line.startswith("memory")
