@@ -1,4 +1,4 @@
-"""What a client says of itself, in raw bytes: tenants are told what is known, not what is claimed."""
+"""What clients claim of themselves, in raw bytes: tenants are told what is known instead."""
 
 from __future__ import annotations
 
