@@ -6,20 +6,18 @@ import random
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from gateway.bindings.hops import HEADER as HOPS
 from gateway.bindings.hops import SCOPE_KEY, Hops
 from gateway.config import Config
 from gateway.dispatch import Dispatcher, Ride
 from gateway.edge.cookies import CookieRule
 from gateway.edge.cycle import REFUSAL, UPGRADE
-from gateway.edge.forwarded import TrustedProxies
+from gateway.edge.express import Answers
 from gateway.edge.handshake import check_offer
-from gateway.edge.headers import clean_request_headers
+from gateway.edge.head import Head, HeadReader, LastHead
 from gateway.edge.reply import AsgiReply, Handshake, Receive, Send
 from gateway.edge.target import MAX_URL
-from gateway.errors import BadRequest, ClientDisconnected, Refusal, UrlTooLong
+from gateway.errors import ClientDisconnected, Refusal, UrlTooLong
 from gateway.model.http import HeaderList, Request
-from gateway.routing.hosts import normalise_host
 
 # Hop-by-hop fields, which a tenant sees only where the hop is made for it.
 _UPGRADE_FIELDS: HeaderList = [(b"upgrade", b"websocket"), (b"connection", b"Upgrade")]
@@ -42,10 +40,9 @@ class Edge:
 
     def __init__(self, dispatcher: Dispatcher, config: Config, hops: Hops) -> None:
         self._dispatcher = dispatcher
-        self._read_hops = hops.read
         self._cookies = CookieRule(config.routing)
-        self._proxies = TrustedProxies(config.routing.trusted_proxies)
-        self._tenant_header = config.routing.tenant_header.lower().encode("latin-1")
+        self.answers = Answers()
+        self._heads = HeadReader(config.routing, hops.read)
         self._next_ray = RayIds().next
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
@@ -59,7 +56,7 @@ class Edge:
             if UPGRADE in scope:
                 reply.handshake = Handshake(scope[UPGRADE], check_offer(scope["headers"]))
                 request.websocket = True
-                request.headers += _UPGRADE_FIELDS
+                request.headers = request.headers + _UPGRADE_FIELDS
         except Refusal as refusal:
             await self._dispatcher.reject(refusal, _unreadable(scope, ray), reply)
             return
@@ -68,10 +65,13 @@ class Edge:
 
     # Without a task, as long as nothing has to be waited for (gateway.edge.express)
 
-    def board(self, scope: dict[str, Any], on_news: Callable[[], None]) -> Ride | None:
+    def board(
+        self, scope: dict[str, Any], last: LastHead, on_news: Callable[[], None]
+    ) -> Ride | None:
         """Put a request without a body in; None when it has to go the long way."""
         try:
-            request = self._request(scope, _unread, self._next_ray())
+            head = self._heads.read_again(scope["headers"], scope["scheme"], scope["client"], last)
+            request = self._make(scope, head, self._next_ray())
         except Refusal:
             return None
         return self._dispatcher.board(request, on_news)
@@ -92,64 +92,32 @@ class Edge:
         refused: Refusal | None = scope.get(REFUSAL)
         if refused is not None:
             raise refused
-        path, query = scope["raw_path"], scope["query_string"]
+        head = self._heads.read(scope["headers"], scope["scheme"], scope["client"])
+        request = self._make(scope, head, ray)
+        if head.has_body:
+            request.receive = _body_reader(scope, receive)
+        return request
+
+    def _make(self, scope: dict[str, Any], head: Head, ray: str) -> Request:
+        path, query, peer = scope["raw_path"], scope["query_string"], scope["client"]
         if len(path) + len(query) > MAX_URL:
             raise UrlTooLong(f"A URL may be {MAX_URL} bytes long.")
-        raw: HeaderList = scope["headers"]
-        peer = scope["client"]
-        known = self._proxies.resolve(
-            peer[0] if peer else "", scope["scheme"], clean_request_headers(raw)
-        )
-        length, body, accept, tenant, hops = self._scan(raw, trusted=known.trusted)
-        if not known.authority:
-            raise BadRequest("The request names no host.")
-        try:
-            host = normalise_host(known.authority)
-        except ValueError as error:
-            raise BadRequest(f"The Host header is not a host name: {error}.") from None
+        known = head.known
         return Request(
             ray=ray,
             method=scope["method"],
             scheme=known.scheme,
-            host=host,
+            host=head.host,
             authority=known.authority,
             path=path,
             query=query,
             headers=known.headers,
             client=(known.client, peer[1] if peer else 0),
-            accept=accept,
-            tenant_header=tenant,
-            content_length=length,
-            hops=scope.get(SCOPE_KEY, hops),
-            receive=_body_reader(scope, receive) if body else None,
+            accept=head.accept,
+            tenant_header=head.tenant,
+            content_length=head.content_length,
+            hops=scope.get(SCOPE_KEY, head.hops),
         )
-
-    def _scan(
-        self, raw: HeaderList, *, trusted: bool
-    ) -> tuple[int | None, bool, str, str | None, int]:
-        """Content length, whether there is a body, Accept, the tenant header if believed, hops."""
-        length: int | None = None
-        body = False
-        hops = 0
-        accept = ""
-        tenant: str | None = None
-        for name, value in raw:
-            if name == b"content-length":
-                length = int(value) if value.isdigit() else None
-                body = body or length != 0
-            elif name == b"transfer-encoding":
-                body = True
-            elif name == b"accept":
-                accept = value.decode("latin-1")
-            elif name == HOPS:
-                hops = self._read_hops(value)
-            elif trusted and self._tenant_header and name == self._tenant_header:
-                tenant = value.decode("latin-1").strip().lower()
-        return length, body, accept, tenant, hops
-
-
-async def _unread() -> dict[str, Any]:
-    raise RuntimeError("a request without a body was read")
 
 
 def _body_reader(

@@ -17,6 +17,7 @@ from gateway.config import Http
 from gateway.edge.cycle import REFUSAL, UPGRADE, CarefulCycle
 from gateway.edge.express import ExpressCycle
 from gateway.edge.handshake import asks_for_websocket
+from gateway.edge.head import LastHead
 from gateway.edge.headers import MAX_HEADER_BYTES
 from gateway.edge.patience import PatientProtocol
 from gateway.edge.target import MAX_URL, check_framing, parse_target, same_authority
@@ -59,6 +60,7 @@ class HttpConnection(PatientProtocol):
         super().__init__(*args, bounds=bounds, **more)
         self._express = express
         """Who takes requests in without a task; None: nobody."""
+        self.last_head = LastHead()
         self._ping_seconds = ping_seconds
         self._upgrading = False
         """The newest request may become a WebSocket; what follows it is none of HTTP's."""

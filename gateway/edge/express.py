@@ -8,8 +8,7 @@ corridor as a task, from where it stands.
 
 from __future__ import annotations
 
-import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
@@ -23,8 +22,10 @@ if TYPE_CHECKING:
     from gateway.edge.asgi import Edge
     from gateway.edge.connection import HttpConnection
 
-logger = logging.getLogger(__name__)
-
+MAX_KEPT: Final = 1024
+"""Heads of answers that are remembered on a node."""
+MAX_KEPT_BYTES: Final = 1024
+"""A longer head is not."""
 _BODILESS: Final = (204, 304)
 
 
@@ -33,6 +34,58 @@ class _Unheard:
 
     def set(self) -> None:
         """Tell nobody."""
+
+
+class Fields(NamedTuple):
+    """The fields of an answer as they leave, without Content-Length."""
+
+    lines: bytes
+    length: int | None
+    """What the answer declared its length to be."""
+
+
+class Answers:
+    """Writes the fields of plain answers, and remembers them: a worker's answers are much alike."""
+
+    def __init__(self) -> None:
+        self._written: dict[tuple[object, ...], Fields | None] = {}
+
+    @property
+    def remembered(self) -> int:
+        """How many heads are."""
+        return len(self._written)
+
+    def fields(self, status: int, headers: HeaderList) -> Fields | None:
+        """The fields as they leave; None when the answer is not plain, or none at all."""
+        key = (status, *headers)
+        try:
+            return self._written[key]
+        except KeyError:
+            written = _write(status, headers)
+        if sum(len(name) + len(value) for name, value in headers) <= MAX_KEPT_BYTES:
+            if len(self._written) >= MAX_KEPT:
+                self._written.clear()
+            self._written[key] = written
+        return written
+
+
+def _write(status: int, headers: HeaderList) -> Fields | None:
+    if status in _BODILESS:
+        return None
+    try:
+        checked = check_response(status, headers)
+    except Refusal:
+        return None
+    length: int | None = None
+    lines = []
+    for name, value in checked:
+        if name == SET_COOKIE:
+            return None
+        if name == b"content-length":
+            length = int(value)
+        else:
+            lines.append(b"%b: %b\r\n" % (name, value))
+    return Fields(b"".join(lines), length)
 
 
 class ExpressCycle:
@@ -66,7 +119,7 @@ class ExpressCycle:
 
     def board(self) -> bool:
         """Put the request in; False when it has to go the long way."""
-        self._ride = self._edge.board(self.scope, self._on_news)
+        self._ride = self._edge.board(self.scope, self._connection.last_head, self._on_news)
         return self._ride is not None
 
     def lose_client(self) -> None:
@@ -96,34 +149,19 @@ class ExpressCycle:
         if answer is None or self.scope["method"] == "HEAD":
             return None
         head, size = answer
-        try:
-            checked = check_response(head.status, head.headers)
-        except Refusal:
-            return None
-        parts = self._head(head.status, checked, size)
-        if parts is None:
+        fields = self._edge.answers.fields(head.status, head.headers)
+        if fields is None or fields.length not in (None, size):
             return None
         invocation = ride.invocation
         invocation.status, invocation.bytes_out = head.status, size
-        parts += (b"waypost-ray: ", invocation.request.ray.encode(), b"\r\n\r\n", ride.lease.take())
-        return b"".join(parts)
-
-    def _head(self, status: int, checked: HeaderList, size: int) -> list[bytes] | None:
-        if status in _BODILESS:
-            return None
-        parts = [STATUS_LINE[status]]
-        declared = False
-        for name, value in (*self._connection.server_state.default_headers, *checked):
-            if name == SET_COOKIE:
-                return None
-            if name == b"content-length":
-                declared = True
-                if int(value) != size:
-                    return None
-            parts += (name, b": ", value, b"\r\n")
-        if not declared:
-            parts.append(b"content-length: %d\r\n" % size)
-        return parts
+        return b"%b%b%bcontent-length: %d\r\nwaypost-ray: %b\r\n\r\n%b" % (
+            STATUS_LINE[head.status],
+            b"".join(b"%b: %b\r\n" % f for f in self._connection.server_state.default_headers),
+            fields.lines,
+            size,
+            invocation.request.ray.encode(),
+            ride.lease.take(),
+        )
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Go on in the corridor: the ASGI application of the cycle that takes this one's place."""
