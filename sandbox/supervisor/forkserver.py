@@ -78,7 +78,7 @@ def _prepare(
 def _prepare_alone(
     config: messages.ZygoteConfig, control: socket.socket, tree: mounts.Tree
 ) -> ForkServer:
-    directory = _prepare_directories(config.work_dir)
+    directory = outer.make_directory(config.work_dir)
     # Instances have no such place: they shall be told so, and not be pointed to this one.
     tempfile.tempdir = None
     # Instances with a user id of their own pass through.

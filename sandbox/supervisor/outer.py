@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import glob
 import mimetypes
 import os
@@ -12,6 +13,7 @@ import shutil
 import signal
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NoReturn
 
@@ -20,6 +22,7 @@ from sandbox.jail import credentials, mounts, namespaces, view
 from sandbox.supervisor.messages import ZygoteConfig
 
 _LINKS: Final = "import"
+_PREFIX: Final = "waypost-bundles-"
 _DATA_DIRS: Final = ("/usr/share/zoneinfo",)
 _PACKAGE_DIRS: Final = ("site-packages", "dist-packages")
 _NO_HANDLER: Final = frozenset({signal.SIGKILL, signal.SIGSTOP})
@@ -76,6 +79,28 @@ def enter(config: ZygoteConfig, control_fd: int) -> None:
         os.waitpid(child, 0)
         os._exit(0)
     run_steps([("parent death signal", credentials.die_with_parent)])
+
+
+def make_directory(work_dir: str) -> str:
+    """Make where bundles go, and remove those of zygotes whose keeper could not do it."""
+    parent = work_dir or tempfile.gettempdir()
+    for left in glob.glob(f"{glob.escape(parent)}/{_PREFIX}*"):
+        with contextlib.suppress(OSError):
+            if os.lstat(left).st_uid == os.geteuid():
+                _remove_unless_held(left)
+    directory = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+    # Held, by never being closed, for as long as zygote or keeper live.
+    fcntl.flock(os.open(directory, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)
+    return directory
+
+
+def _remove_unless_held(directory: str) -> None:
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(directory, ignore_errors=True)
+    finally:
+        os.close(held)
 
 
 def enter_alone(control_fd: int, directory: str) -> None:

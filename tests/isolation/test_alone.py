@@ -189,3 +189,22 @@ import mimetypes
 def attempt(): return [mimetypes.guess_type(name)[0] for name in ("a.css", "a.html", "a.zzz")]
 """
     assert await run(alone, code) == ["text/css", "text/html", None]
+
+
+async def test_what_a_killed_keeper_left_is_removed_by_the_next(alone: Supervisor) -> None:
+    where = "import os\ndef attempt(): return os.path.dirname(os.path.abspath(__file__))"
+    inmate = await Inmate.start(alone, where)
+    work = Path(await inmate.attempt()).parents[1]
+    zygote = parent(inmate.sandbox.pid)
+    os.kill(parent(zygote), signal.SIGKILL)
+    await inmate.sandbox.exited
+    inmate.sandbox.close()
+    assert wait_until_gone({zygote}, 5) == set()
+    second = await Inmate.start(alone, where)
+    assert not work.exists()
+    third = Supervisor(alone.settings)
+    await third.start()
+    await third.close()
+    # One that is in use stays.
+    assert Path(await second.attempt()).parents[1].exists()
+    second.sandbox.close()
