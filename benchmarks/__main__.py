@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import abuse, cold, leaks, limits, routes, spawn, tenants, warm
+from benchmarks import abuse, cold, leaks, limits, routes, spawn, storm, tenants, warm
 from benchmarks.machine import describe
 
 SCENARIOS = {
@@ -19,6 +19,7 @@ SCENARIOS = {
     "limits": limits.run,
     "routes": routes.run,
     "spawn": spawn.run,
+    "storm": storm.run,
     "tenants": tenants.run,
 }
 
@@ -31,7 +32,8 @@ def main() -> int:
         "beside its peers), cold (first request to a "
         "never-run script), limits (CPU overshoot), routes (up to a million hostnames), "
         "tenants (many clients and tenants, one hostile), spawn (an instance with every barrier, "
-        "beside bwrap and nsjail), leaks (what a great many spawns leave behind).",
+        "beside bwrap and nsjail), leaks (what a great many spawns leave behind), "
+        "storm (random hostile frames from eight instances).",
     )
     parser.add_argument("scenario", choices=sorted(SCENARIOS))
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (default 5)")
