@@ -138,7 +138,7 @@ MUTATIONS: Final = (
     Mutation("empty arguments", "sandbox/supervisor/outer.py",
              "    sys.orig_argv[:] = []\n", "", (HOLDS, LEAKS)),
     Mutation("the supervisor's modules are forgotten", _SPAWN,
-             "        del sys.modules[name]\n", "        pass\n", (LEAKS,)),
+             "        del sys.modules[name]\n", "        pass\n", (HOLDS,)),
     Mutation("other instances are forgotten", _FORKSERVER,
              "            self._living.clear()\n", "", (LEAKS,)),
     Mutation("user ids are drawn", _FORKSERVER,

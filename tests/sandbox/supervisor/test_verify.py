@@ -65,6 +65,14 @@ def test_an_ordinary_process_is_refused() -> None:
         verify.verify(os.getpid(), own_uid=False)
 
 
+def test_one_that_shares_our_namespaces_is_refused_whatever_its_status(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(verify, "read_status", lambda pid: JAILED)
+    with pytest.raises(JailError, match="namespace"):
+        verify.verify(os.getpid(), own_uid=True)
+
+
 def test_a_process_that_is_gone_is_refused() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
