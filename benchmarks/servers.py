@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 
@@ -32,6 +33,7 @@ class Node:
         self.port = port
         self.api_port = api_port
         self.pid = pid
+        """The gateway's process; its parent only keeps the sockets."""
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{api_port}",
             headers={"Authorization": f"Bearer {TOKEN}"},
@@ -84,22 +86,63 @@ def node(*arguments: str) -> Iterator[Node]:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         try:
             _wait(api_port, process, "/readyz")
-            yield Node(port, api_port, process.pid)
+            yield Node(port, api_port, children(process.pid)[0])
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)
+
+
+def children(pid: int) -> list[int]:
+    """The processes that a process has started."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def below(pid: int) -> list[int]:
+    """All processes below one."""
+    found = children(pid)
+    return found + [further for child in found for further in below(child)]
+
+
+@contextlib.contextmanager
+def running(command: list[str], port: int | None, **environment: str) -> Iterator[None]:
+    """A server of others, which answers on ``port`` once it is up."""
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **environment},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        if port is not None:
+            _wait(port, process)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def uvicorn_command(app: str) -> list[str]:
+    """How uvicorn is started with one of benchmarks.apps."""
+    command = [sys.executable, "-m", "uvicorn", f"benchmarks.apps:{app}"]
+    return [*command, "--no-access-log", "--log-level", "error", "--loop", "uvloop"]
 
 
 @contextlib.contextmanager
 def uvicorn(app: str, **environment: str) -> Iterator[int]:
     """A bare uvicorn with one of benchmarks.apps."""
     port = free_port()
-    command = [sys.executable, "-m", "uvicorn", f"benchmarks.apps:{app}", "--port", str(port)]
-    command += ["--no-access-log", "--log-level", "error", "--loop", "uvloop"]
-    process = subprocess.Popen(command, env={**os.environ, **environment})
-    try:
-        _wait(port, process)
+    with running([*uvicorn_command(app), "--port", str(port)], port, **environment):
         yield port
-    finally:
-        process.terminate()
-        process.wait(10)
+
+
+def _node_of(manager: int) -> int:
+    """The node that a manager runs: what is measured."""
+    [node] = Path(f"/proc/{manager}/task/{manager}/children").read_text().split()
+    return int(node)

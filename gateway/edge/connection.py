@@ -301,7 +301,8 @@ class HttpConnection(PatientProtocol):
         kind = RequestResponseCycle if plain else CarefulCycle
         before = self.cycle
         free = before is None or before.response_complete
-        if plain and free and self._express is not None:
+        keep = stay and scope["http_version"] != "1.0" and self.parser.should_keep_alive()
+        if plain and free and keep and self._express is not None:
             express = ExpressCycle(self, self._express, scope)
             if express.board():
                 self.cycle = self._running = cast("Any", express)
@@ -318,7 +319,7 @@ class HttpConnection(PatientProtocol):
             expect_100_continue=not plain
             and keep_alive
             and self._careful.get(b"expect", b"").lower() == b"100-continue",
-            keep_alive=stay and scope["http_version"] != "1.0" and self.parser.should_keep_alive(),
+            keep_alive=keep,
             on_response=self.on_response_complete,
         )
         if free:

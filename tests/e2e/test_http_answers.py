@@ -176,6 +176,16 @@ def test_bodies_and_ranges_pass_untouched(port: int) -> None:
     assert answer.get("content-range") == "bytes 0-1/5"
 
 
+@pytest.mark.parametrize("path", ["/plain", "/stream"])
+def test_a_client_that_wants_no_more_is_told_goodbye(port: int, path: str) -> None:
+    for _ in range(2):
+        with wire(port) as connection:
+            connection.send(request(path).replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+            answer = connection.answer()
+            assert (answer.status, answer.whole, answer.get("connection")) == (200, True, "close")
+            assert connection.socket.recv(1) == b""
+
+
 @pytest.mark.parametrize("fields", ["", "Connection: keep-alive\r\n"])
 def test_http10_gets_no_chunks(port: int, fields: str) -> None:
     for path, body in (("/plain", b"hello"), ("/stream", b"abcdef")):

@@ -102,15 +102,9 @@ def test_a_node_that_dies_is_replaced_while_its_clients_wait(tmp_path: Path) -> 
         served.deploy("who", WHO)
         before = served.get("who").text
         old = descendants(served.process.pid)
-        os.kill(_node_of(served), signal.SIGKILL)
+        os.kill(served.node, signal.SIGKILL)
         assert served.get("who").text != before
         assert not wait_until_gone(old, 10)
-
-
-def _node_of(served: Served) -> int:
-    pid = served.process.pid
-    [node] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return int(node)
 
 
 @pytest.mark.parametrize("how", ["option", "systemd", "systemd without names"])

@@ -33,7 +33,7 @@ async def app(scope, receive, send):
 
 
 def resident(served: Served) -> int:
-    status = Path(f"/proc/{served.process.pid}/status").read_text()
+    status = Path(f"/proc/{served.node}/status").read_text()
     match = re.search(r"VmRSS:\s+(\d+) kB", status)
     assert match is not None
     return int(match[1]) * 1024

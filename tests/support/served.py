@@ -38,6 +38,13 @@ class Served:
         headers = {"Host": f"{name}.localhost"}
         return httpx.get(self.facts["tenants"], headers=headers, timeout=10)
 
+    @property
+    def node(self) -> int:
+        """The node that serves now; ``process`` is its manager."""
+        pid = self.process.pid
+        [node] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return int(node)
+
     def family(self) -> set[int]:
         """The node's process and all below it."""
         return descendants(self.process.pid) | {self.process.pid}
