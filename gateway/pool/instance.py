@@ -186,7 +186,6 @@ class Instance:
             now_ns=now_ns,
         )
         exchange.grant = partial(self.meter.grant, exchange.charge)
-        exchange.grant = partial(self.meter.grant, exchange.charge)
         if self.in_flight == 1:
             self.channel.pace_from(self.meter.last_cpu_ns)
         head = protocol.RequestHead(

@@ -194,12 +194,6 @@ class Meter:
             charge.budget_ns += grant_ns
             self._allowed_ns += grant_ns
 
-    def grant(self, charge: Charge, grant_ns: int) -> None:
-        """Add to an entry's budget. A limit that has been hit stays hit."""
-        if charge in self._charges and self.tripped is None:
-            charge.budget_ns += grant_ns
-            self._allowed_ns += grant_ns
-
     def used_ns(self, charge: Charge) -> int:
         """What an open entry has used up to now, ns."""
         self._settle(self._read(exact=True))
