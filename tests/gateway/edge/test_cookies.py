@@ -53,7 +53,7 @@ def test_a_host_sets_cookies_for_itself_and_its_own_parents(host: str, domain: s
         (OWN, "hop.org"),
         (OWN, "shop.org."),
         (OWN, '"shop.org"'),
-        (OWN, "ｓｈｏｐ.org"),
+        (OWN, "\uff53\uff48\uff4f\uff50.org"),
         ("shop.co.uk", "co.uk"),
         ("shop.com.au", "com.au"),
         ("me.github.io", "github.io"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gateway import errors
 from gateway.edge import pages
 from gateway.edge.advice import BY_CODE
-from gateway.errors import Refusal
+from gateway.errors import Refusal, WorkerBackedOff
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
 
@@ -61,7 +61,8 @@ def test_any_accept_gives_one_of_three(accept: str) -> None:
 @pytest.mark.parametrize("kind", EVERY)
 @pytest.mark.parametrize("accept", [BROWSER, "application/json", "*/*"])
 def test_every_page_names_request_code_and_outcome(kind: type[Refusal], accept: str) -> None:
-    _, body = pages.render(kind("x"), ray="ray-1", accept=accept)
+    refusal = WorkerBackedOff("x", 1) if kind is WorkerBackedOff else kind("x")
+    _, body = pages.render(refusal, ray="ray-1", accept=accept)
     text = unescape(body.decode())
     for word in ("ray-1", kind.code, kind.outcome.value, kind.title):
         assert word in text
