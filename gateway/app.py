@@ -133,6 +133,7 @@ class Node:
                 minimum_level=config.sandbox.minimum_level,
                 cgroups=config.sandbox.cgroups,
                 rotation_seconds=config.sandbox.zygote_rotation_seconds,
+                spares=config.sandbox.spares,
                 insecure=config.insecure_no_sandbox,
             )
         )
@@ -195,6 +196,7 @@ class Node:
             max_bundle_bytes=config.upload.max_mb * MIB,
             max_bundle_files=config.upload.max_modules,
         )
+        starter.keep_spares([config.plan(None).limits, *config.plans.values()])
         pool = Pool(
             starter,
             store.get_version,

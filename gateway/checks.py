@@ -21,6 +21,7 @@ Places: TypeAlias = dict[tuple[str, ...], str]
 MINIMUM_LEVELS: Final = tuple(reversed(LEVELS))
 CGROUPS: Final = ("auto", "required")
 LEAST_ROTATION_SECONDS: Final = 60
+MOST_SPARES: Final = 64
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 _HEADER: Final = re.compile(r"[A-Za-z0-9-]{1,64}")
 # Zero turns these off; every other limit must leave room for one.
@@ -154,6 +155,8 @@ def _sandbox(config: Config) -> _Problem | None:
     ):
         least = f"use 0 or at least {LEAST_ROTATION_SECONDS}"
         return ("sandbox", "zygote_rotation_seconds"), least
+    if not 0 <= settings.spares <= MOST_SPARES:
+        return ("sandbox", "spares"), f"{settings.spares} is out of range; use 0 to {MOST_SPARES}"
     return None
 
 

@@ -33,5 +33,7 @@ class SupervisorSettings(msgspec.Struct, frozen=True):
     """``auto`` uses them where the node may make them, ``required`` refuses to start otherwise."""
     rotation_seconds: float = 0.0
     """After this time instances come from a fresh zygote; 0: never."""
+    spares: int = 0
+    """How many instances of each size are kept ready, see :mod:`.supervisor.spares`."""
     work_dir: str = ""
     """Where mount points may be made; empty: a fresh temporary directory."""

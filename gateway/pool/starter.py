@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gateway.model.plan import Limits
 from gateway.model.script import Version
@@ -48,6 +48,18 @@ class Starter:
         """Longest time that loading a script may take."""
         return self._wall_ms / 1000
 
+    def keep_spares(self, plans: Iterable[Limits]) -> None:
+        """Have processes of these plans' sizes jailed in advance; the first is needed most."""
+        self._supervisor.keep_spares([self._size(limits) for limits in plans])
+
+    def _size(self, limits: Limits) -> SandboxSpec:
+        return SandboxSpec(
+            memory_bytes=limits.memory_mb * MIB,
+            scratch_bytes=limits.scratch_mb * MIB,
+            bundle_bytes=self._bundle_bytes,
+            bundle_files=self._bundle_files,
+        )
+
     async def start(
         self, version: Version, limits: Limits, on_change: Callable[[Instance], None]
     ) -> Instance:
@@ -57,12 +69,7 @@ class Starter:
         load.
         """
         begun_ns = time.monotonic_ns()
-        spec = SandboxSpec(
-            memory_bytes=limits.memory_mb * MIB,
-            scratch_bytes=limits.scratch_mb * MIB,
-            bundle_bytes=self._bundle_bytes,
-            bundle_files=self._bundle_files,
-        )
+        spec = self._size(limits)
         sandbox = await self._supervisor.spawn(spec)
         instance = Instance(
             sandbox,

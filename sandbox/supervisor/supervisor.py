@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 from sandbox import doctor, ladder
@@ -19,6 +20,7 @@ from sandbox.supervisor import cgroups, runtime_files, verify
 from sandbox.supervisor.control import ZygoteProcess
 from sandbox.supervisor.instance import Sandbox
 from sandbox.supervisor.messages import Ready, ZygoteConfig
+from sandbox.supervisor.spares import Spares
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class Supervisor:
         """Whether instances are in namespaces; None before the first start."""
         self._launching = asyncio.Lock()
         self._launches: deque[float] = deque(maxlen=_RESTARTS)
+        self._spares = Spares(self._make, settings.spares)
         self._closed = False
 
     @property
@@ -74,12 +77,28 @@ class Supervisor:
         if self.settings.rotation_seconds:
             self._rotation = asyncio.create_task(self._rotate_for_ever())
 
-    async def spawn(self, spec: SandboxSpec) -> Sandbox:
-        """Start an instance; return when it is jailed, said HELLO and was verified from outside.
+    def keep_spares(self, sizes: Sequence[SandboxSpec]) -> None:
+        """Have instances of these sizes ready, as many of each as the settings say."""
+        self._spares.keep(sizes)
 
-        Raises JailError when a step of the jail failed, SpawnError when the instance could not be
-        started, SupervisorDown when there is no zygote.
+    @property
+    def spares(self) -> int:
+        """Instances that are ready for whoever comes."""
+        return self._spares.count()
+
+    async def spares_made(self) -> None:
+        """Return when there are as many as there shall be."""
+        await self._spares.made()
+
+    async def spawn(self, spec: SandboxSpec) -> Sandbox:
+        """Give an instance that is jailed, said HELLO and was verified from outside.
+
+        A spare where there is one. Raises JailError when a step of the jail failed, SpawnError when
+        the instance could not be started, SupervisorDown when there is no zygote.
         """
+        return self._spares.take(spec) or await self._make(spec)
+
+    async def _make(self, spec: SandboxSpec) -> Sandbox:
         zygote = await self._ready_zygote()
         sandbox = await self._open(zygote, spec, probe=False)
         try:
@@ -115,6 +134,7 @@ class Supervisor:
             if old is not None:
                 self._retired.append(old)
                 old.retire()
+            self._spares.renew()
 
     async def _rotate_for_ever(self) -> None:
         while True:
@@ -130,6 +150,7 @@ class Supervisor:
         if self._rotation is not None:
             self._rotation.cancel()
             await asyncio.wait([self._rotation])
+        await self._spares.close()
         zygote, self._zygote = self._zygote, None
         for each in [*self._retired, *([zygote] if zygote is not None else [])]:
             await each.close()
