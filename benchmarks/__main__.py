@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import abuse, cold, leaks, limits, routes, spawn, storm, tenants, warm
+from benchmarks import abuse, cold, leaks, limits, routes, spawn, storm, stream, tenants, warm
 from benchmarks.machine import describe
 
 SCENARIOS = {
@@ -20,6 +20,7 @@ SCENARIOS = {
     "routes": routes.run,
     "spawn": spawn.run,
     "storm": storm.run,
+    "stream": stream.run,
     "tenants": tenants.run,
 }
 
@@ -33,12 +34,14 @@ def main() -> int:
         "never-run script), limits (CPU overshoot), routes (up to a million hostnames), "
         "tenants (many clients and tenants, one hostile), spawn (an instance with every barrier, "
         "beside bwrap and nsjail), leaks (what a great many spawns leave behind), "
-        "storm (random hostile frames from eight instances).",
+        "storm (random hostile frames from eight instances), stream (large bodies, slow readers, "
+        "events).",
     )
     parser.add_argument("scenario", choices=sorted(SCENARIOS))
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (default 5)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a round (default 3)")
     parser.add_argument("--connections", type=int, default=32, help="open connections (default 32)")
+    parser.add_argument("--megabytes", type=int, default=1000, help="stream: of a body (1000)")
     parser.add_argument("--only", default="", help="abuse: begin of the attacks' names, by comma")
     parser.add_argument("--spawns", type=int, default=10_000, help="leaks: how many (10000)")
     parser.add_argument("--json", action="store_true", help="print the raw figures instead")

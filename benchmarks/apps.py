@@ -13,6 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from benchmarks.streams import app as streams
+
+__all__ = ["hello", "proxy", "streams"]
+
 _HEADERS = [(b"content-type", b"text/plain;charset=utf-8"), (b"content-length", b"5")]
 
 

@@ -33,7 +33,8 @@ class Node:
         self.port = port
         self.api_port = api_port
         self.pid = pid
-        """The gateway's process; its parent only keeps the sockets."""
+        """The manager, which only keeps the sockets."""
+        self.gateway = children(pid)[0]
         self.client = httpx.Client(
             base_url=f"http://127.0.0.1:{api_port}",
             headers={"Authorization": f"Bearer {TOKEN}"},
@@ -86,7 +87,7 @@ def node(*arguments: str) -> Iterator[Node]:
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         try:
             _wait(api_port, process, "/readyz")
-            yield Node(port, api_port, children(process.pid)[0])
+            yield Node(port, api_port, process.pid)
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait(30)

@@ -119,4 +119,4 @@ def _held(ours: Node) -> tuple[int, int]:
         below = children.get(waiting.pop(), [])
         found += len(below)
         waiting.extend(below)
-    return len(os.listdir(f"/proc/{ours.pid}/fd")), found
+    return len(os.listdir(f"/proc/{ours.gateway}/fd")), found
