@@ -23,7 +23,7 @@ from sandbox.protocol import (
     decode_struct,
     encode_struct,
 )
-from sandbox.runtime import aliases, console, loader
+from sandbox.runtime import aliases, console, loader, rehearsal
 from sandbox.runtime.adapter import Adapter
 from sandbox.runtime.channel import Channel
 from sandbox.runtime.env import env
@@ -76,6 +76,7 @@ def _live(
     channel = Channel(wire)
     channel.send(encode_struct(FrameType.HELLO, 0, Hello(VERSION)))
     aliases.register()
+    rehearsal.while_waiting(wire_fd)
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
     tracer = Tracer(app_dir)

@@ -84,11 +84,11 @@ def preload(packages: Sequence[str]) -> None:
         sys.meta_path.remove(finder)
     vendored.platform.remember(installed)
     for build in (samples.worker, samples.synchronous_worker, samples.wsgi):
-        _exercise("the runtime", build)
+        exercise("the runtime", build)
     wanted = {_normal(package) for package in packages}
     for package, build in samples.FRAMEWORKS.items():
         if package in wanted:
-            _exercise(package, build)
+            exercise(package, build)
     _only_this_thread("the samples")
 
 
@@ -115,7 +115,7 @@ def _import_distribution(package: str, installed: Mapping[str, list[str]]) -> No
             )
 
 
-def _exercise(package: str, build: Callable[[], Adapter]) -> None:
+def exercise(package: str, build: Callable[[], Adapter]) -> None:
     """Serve a sample application on a loop and a socket of its own, both closed afterwards."""
     ours, theirs = socket.socketpair()
     loop = asyncio.new_event_loop()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from tests.support.node import LiveNode
+from gateway.config import Config
+from tests.support.node import LiveNode, live_node
 from tests.support.served import descendants
 
 THREAD = """
@@ -44,6 +47,19 @@ def cpu_seconds(pid: int) -> float:
     except OSError:
         return 0.0
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def without_spares(config: Config) -> Config:
+    return msgspec.structs.replace(
+        config, sandbox=msgspec.structs.replace(config.sandbox, spares=0)
+    )
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
+    """A node whose processes are those that serve."""
+    with live_node(tmp_path_factory.mktemp("node") / "data", without_spares) as node:
+        yield node
 
 
 @pytest.mark.parametrize("code", [THREAD, TASK], ids=["thread", "task"])
