@@ -8,7 +8,21 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks import abuse, cold, leaks, limits, routes, spawn, storm, stream, tenants, warm
+from benchmarks import (
+    abuse,
+    cold,
+    leaks,
+    limits,
+    report,
+    routes,
+    spawn,
+    spent,
+    storm,
+    stream,
+    suite,
+    tenants,
+    warm,
+)
 from benchmarks.machine import describe
 
 SCENARIOS = {
@@ -19,6 +33,7 @@ SCENARIOS = {
     "limits": limits.run,
     "routes": routes.run,
     "spawn": spawn.run,
+    "spent": spent.run,
     "storm": storm.run,
     "stream": stream.run,
     "tenants": tenants.run,
@@ -35,9 +50,11 @@ def main() -> int:
         "tenants (many clients and tenants, one hostile), spawn (an instance with every barrier, "
         "beside bwrap and nsjail), leaks (what a great many spawns leave behind), "
         "storm (random hostile frames from eight instances), stream (large bodies, slow readers, "
-        "events).",
+        "events), spent (where the CPU time of a warm request goes); all (every one of "
+        "docs/performance.md, then the page), report (the page from the newest results).",
     )
-    parser.add_argument("scenario", choices=sorted(SCENARIOS))
+    parser.add_argument("scenario", choices=[*sorted(SCENARIOS), "all", "report"])
+    parser.add_argument("--quick", action="store_true", help="all: in less than 10 minutes")
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (default 5)")
     parser.add_argument("--seconds", type=float, default=3.0, help="length of a round (default 3)")
     parser.add_argument("--connections", type=int, default=32, help="open connections (default 32)")
@@ -46,6 +63,12 @@ def main() -> int:
     parser.add_argument("--spawns", type=int, default=10_000, help="leaks: how many (10000)")
     parser.add_argument("--json", action="store_true", help="print the raw figures instead")
     arguments = parser.parse_args()
+    if arguments.scenario == "all":
+        return suite.run(SCENARIOS, quick=arguments.quick)
+    if arguments.scenario == "report":
+        print(*report.collect(), sep="\n")
+        report.write()
+        return 0
     figures = {"machine": describe(), "scenario": arguments.scenario}
     figures.update(SCENARIOS[arguments.scenario](arguments))
     results = Path("benchmarks/results")

@@ -7,6 +7,8 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
+from benchmarks.peers import versions
+
 
 def describe() -> dict[str, object]:
     """Processor, kernel and versions, as a JSON-ready dict."""
@@ -25,5 +27,6 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "uvicorn": version("uvicorn"),
         "uvloop": version("uvloop"),
+        "peers": versions(),
         "load_average": os.getloadavg()[0],
     }

@@ -196,5 +196,5 @@ def versions() -> dict[str, str]:
             done = subprocess.run(
                 [_find(name), option], capture_output=True, text=True, check=False
             )
-            said[name] = (done.stdout or done.stderr).strip().split(" ")[-1].removeprefix("nginx/")
+            said[name] = (done.stdout or done.stderr).split()[-1].removeprefix("nginx/")
     return said

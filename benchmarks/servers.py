@@ -108,8 +108,8 @@ def below(pid: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def running(command: list[str], port: int | None, **environment: str) -> Iterator[None]:
-    """A server of others, which answers on ``port`` once it is up."""
+def running(command: list[str], port: int | None, **environment: str) -> Iterator[int]:
+    """A server of others, which answers on ``port`` once it is up; its process id."""
     process = subprocess.Popen(
         command,
         env={**os.environ, **environment},
@@ -119,7 +119,7 @@ def running(command: list[str], port: int | None, **environment: str) -> Iterato
     try:
         if port is not None:
             _wait(port, process)
-        yield
+        yield process.pid
     finally:
         process.terminate()
         try:
