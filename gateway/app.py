@@ -33,10 +33,11 @@ from gateway.dispatch import Dispatcher
 from gateway.edge.asgi import Edge
 from gateway.edge.connection import HttpConnection
 from gateway.edge.cycle import with_refusals
-from gateway.edge.forwarded import TrustedProxies
+from gateway.edge.forwarded import Forwarded, TrustedProxies
+from gateway.edge.opener import with_openers
 from gateway.edge.reply import send_error_page
 from gateway.edge.server import Server, within_descriptors
-from gateway.model.script import ScriptKey
+from gateway.model.script import Script, ScriptKey
 from gateway.observer import Observer, Observers
 from gateway.pool.lease import Leases
 from gateway.pool.pool import Pool
@@ -78,8 +79,9 @@ class Started(msgspec.Struct, frozen=True):
 class _Changes:
     """What the catalogue changes, told to the caches and to the pool."""
 
-    def __init__(self, resolver: Resolver, pool: Pool, metrics: Metrics) -> None:
+    def __init__(self, resolver: Resolver, pool: Pool, metrics: Metrics, tail: TailHub) -> None:
         self._resolver = resolver
+        self._tail = tail
         self._pool = pool
         self._metrics = metrics
 
@@ -89,6 +91,9 @@ class _Changes:
     def script_changed(self, key: ScriptKey) -> None:
         self._resolver.script_changed(key)
         self._pool.retire(key)
+
+    def deployed(self, script: Script, why: str, message: str) -> None:
+        self._tail.deployed(script, why, message)
 
     def script_removed(self, key: ScriptKey) -> None:
         self.script_changed(key)
@@ -113,8 +118,16 @@ class _Addresses:
     def __init__(self, trusted: tuple[str, ...]) -> None:
         self._proxies = TrustedProxies(trusted)
 
-    def __call__(self, request: ControlRequest) -> str:
-        return self._proxies.resolve(peer_address(request), "", request.headers.raw).client
+    def client(self, request: ControlRequest) -> str:
+        return self._resolve(request).client
+
+    def origin(self, request: ControlRequest) -> tuple[str, str]:
+        seen = self._resolve(request)
+        return seen.scheme, seen.authority
+
+    def _resolve(self, request: ControlRequest) -> Forwarded:
+        scheme = request.url.scheme
+        return self._proxies.resolve(peer_address(request), scheme, request.headers.raw)
 
 
 class Node:
@@ -163,7 +176,7 @@ class Node:
             tenants, api = sockets.tenants, sockets.api
             self.config = with_ports(self.config, tenants, api)
             edge, services = await self._rooms(stack, store)
-            control = with_refusals(create_api(services))
+            control = with_refusals(with_openers(create_api(services)))
             await self._serve(stack, control, api, drain_seconds=2)
             # Streams that never end by themselves would hold up the drain.
             stack.callback(self.tail.close)
@@ -216,15 +229,17 @@ class Node:
         services = Services.build(
             config=config,
             store=store,
-            changes=_Changes(resolver, pool, self.metrics),
+            changes=_Changes(resolver, pool, self.metrics, self.tail),
             launcher=Launcher(starter, pool.adopt, pool.changed),
             tail=self.tail,
             render_metrics=self.metrics.render,
             readiness=self._readiness,
         )
+        addresses = _Addresses(config.routing.trusted_proxies)
         services = replace(
             services,
-            address_of=_Addresses(config.routing.trusted_proxies),
+            address_of=addresses.client,
+            origin_of=addresses.origin,
             may_have_certificate=CertificateNames(resolver).allows,
         )
         self.rollbacks.connect(services.versions, store)

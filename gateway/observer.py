@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from gateway.model.invocation import Invocation
-from gateway.model.script import ScriptKey
+from gateway.model.script import Script, ScriptKey
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +82,12 @@ class Changes(Protocol):
 
     def script_changed(self, key: ScriptKey) -> None:
         """A script has a new serving version."""
+
+    def deployed(self, script: Script, why: str, message: str) -> None:
+        """A script serves from now on what it says; told after ``script_changed``.
+
+        ``why``: what triggered it, as deployments say.
+        """
 
     def script_removed(self, key: ScriptKey) -> None:
         """A script is gone."""

@@ -166,6 +166,13 @@ class Tokens:
             f"there is no token {token_id[:80]!r}", fix="list the tokens and their ids"
         )
 
+    async def is_good(self, token: StoredToken) -> bool:
+        """Whether a token is still what it was: neither revoked nor rotated nor expired."""
+        stored = await self._store.find_token(token.hash)
+        if stored is None or stored.id != token.id:
+            return False
+        return stored.expires_ms is None or stored.expires_ms > time.time_ns() // 1_000_000
+
     async def rotate(self, tenant: str | None, token_id: str) -> Issued:
         """Give a token another secret; the one it had is worth nothing from now on."""
         stored = await self.get(tenant, token_id)

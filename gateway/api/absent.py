@@ -22,7 +22,6 @@ _EMPTY: Final = (
     "workers/tails/by-consumer/{name}",
 )
 _ABSENT: Final = (
-    (f"{WORKER}/tails", "POST", "live tails over WebSocket", "waypost tail NAME shows a live tail"),
     (f"{WORKER}/schedules", "PUT", "cron triggers", "remove triggers.crons from the configuration"),
     (f"{WORKER}/routes", "PUT", "routes of zones", "add a hostname with waypost routes add"),
     (

@@ -19,6 +19,8 @@ _ON_SCRIPT: Final = {
     ("PUT", "/secrets"): "secret.put",
     ("PATCH", "/secrets-bulk"): "secret.bulk",
     ("DELETE", "/secrets/{secret}"): "secret.delete",
+    ("POST", "/tails"): "tail.create",
+    ("DELETE", "/tails/{tail}"): "tail.delete",
 }
 _OTHERS: Final = {
     ("PATCH", f"{WORKER}/script-settings"): "script.settings",

@@ -22,6 +22,7 @@ from gateway.api import (
     script_versions,
     scripts,
     secrets,
+    tail_sockets,
     tails,
     tenants,
     tokens,
@@ -39,7 +40,7 @@ def create_api(services: Services) -> Starlette:
     resources = (
         health, identity, namespaces, scripts, uploads, script_settings, script_versions,
         secrets, workers, absent, tenants, hostnames, inventory, keys, tokens, audit, tails,
-        certificates,
+        tail_sockets, certificates,
     )  # fmt: skip
     routes = [route for resource in resources for route in resource.routes(services)]
     return Starlette(

@@ -117,6 +117,22 @@ class TooManyTails(ControlError):
     word = "too_many_tails"
 
 
+class TailMissing(ControlError):
+    """No such tail, or one that is over."""
+
+    status = 404
+    code = 7003
+    word = "tail_not_found"
+
+
+class UpgradeNeeded(ControlError):
+    """What is at this path is spoken over WebSocket."""
+
+    status = 426
+    code = 10026
+    word = "upgrade_required"
+
+
 class PlatformTrouble(ControlError):
     """Ours: the platform could not do it."""
 

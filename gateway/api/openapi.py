@@ -22,6 +22,7 @@ from gateway.api import (
     namespaces,
     script_versions,
     secrets,
+    tail_sockets,
     tenants,
     tokens,
     workers,
@@ -32,7 +33,9 @@ from gateway.api.trail import SAFE
 
 PATH: Final = "/openapi.json"
 PAGE: Final = "/docs"
-OPEN: Final = frozenset({"/healthz", "/readyz", "/metrics", "/v1/tls/ask", PATH, PAGE})
+OPEN: Final = frozenset(
+    {"/healthz", "/readyz", "/metrics", "/v1/tls/ask", tail_sockets.PATH, PATH, PAGE}
+)
 """Paths that need no token."""
 _CONVERTER: Final = re.compile(r"\{(\w+)(?::\w+)?\}")
 _BODIES: Final[dict[tuple[str, str], Any]] = {
@@ -54,9 +57,12 @@ _BODIES: Final[dict[tuple[str, str], Any]] = {
         ("POST", "/deployments", script_versions.NewDeployment),
         ("PATCH", "/settings", dict[str, Any]),
         ("PUT", "/tags", list[str]),
+        ("POST", "/tails", tail_sockets.NewTail),
     )
 }
-_OPTIONAL: Final = frozenset({tenants.TenantBody, tokens.TokenBody, workers.SubdomainBody})
+_OPTIONAL: Final = frozenset(
+    {tenants.TenantBody, tokens.TokenBody, workers.SubdomainBody, tail_sockets.NewTail}
+)
 _UPLOADS: Final = frozenset(
     (method, base + suffix)
     for base in (SCRIPT, WORKER)
@@ -72,6 +78,7 @@ _QUERIES: Final[dict[str, tuple[str, ...]]] = {
     "/v1/scripts": ("namespace", "cursor", "limit", "tags"),
     "/v1/audit": ("tenant", "actor", "action", "target", "before", "limit"),
     "/v1/tls/ask": ("domain",),
+    tail_sockets.PATH: ("secret",),
     SCRIPTS: ("tags", "cursor", "limit", *_PAGED),
     WORKERS: ("tags", "cursor", "limit", *_PAGED),
     NAMESPACES: _PAGED,

@@ -25,11 +25,18 @@ from gateway.catalog import (
 from gateway.config import Config
 from gateway.observer import Changes
 from gateway.store.base import AuditStore, SecretStore, Store
+from gateway.telemetry.sessions import Sessions
+from gateway.telemetry.tail import Wanted
 
 
 def peer_address(request: Request) -> str:
     """The address at the other end of the connection."""
     return request.client.host if request.client is not None else ""
+
+
+def named_origin(request: Request) -> tuple[str, str]:
+    """Scheme and authority as the client named them."""
+    return request.url.scheme, request.headers.get("host", "")
 
 
 class TailSubscription(Protocol):
@@ -47,9 +54,16 @@ class TailSource(Protocol):
     """Where live events come from."""
 
     def subscribe(
-        self, *, script: str | None = None, tenant: str | None = None
+        self,
+        *,
+        script: str | None = None,
+        tenant: str | None = None,
+        namespace: str | None = None,
+        wanted: Wanted | None = None,
     ) -> AbstractAsyncContextManager[TailSubscription]:
         """Events of one script, or of all scripts of a tenant, while the context is open.
+
+        ``wanted``: which of them.
 
         Raises WaypostError when too many listen.
         """
@@ -77,11 +91,14 @@ class Services:
     hostnames: Hostnames
     bulk_routes: Callable[[], BulkRoutes]
     tail: TailSource
+    sessions: Sessions
     render_metrics: Callable[[], bytes]
     readiness: Callable[[], tuple[bool, dict[str, Any]]]
 
     address_of: Callable[[Request], str] = peer_address
     """Where a request came from, the operator's proxies left out."""
+    origin_of: Callable[[Request], tuple[str, str]] = named_origin
+    """Scheme and authority that a request was sent to, the operator's proxies left out."""
     may_have_certificate: Callable[[str], Awaitable[bool | None]] = for_nobody
     """Whether a TLS front may get a certificate for a name; None: asked too often."""
 
@@ -124,6 +141,7 @@ class Services:
             hostnames=hostnames,
             bulk_routes=bulk_routes,
             tail=tail,
+            sessions=Sessions(),
             render_metrics=render_metrics,
             readiness=readiness,
         )

@@ -102,7 +102,9 @@ class Serving:
 
     async def put(self, version: Version, plan: str) -> Deployed:
         """Start a new version, store it, make it serve."""
-        return await self._serve([version], plan, self._store.put_version)
+        deployed = await self._serve([version], plan, self._store.put_version)
+        self._changes.deployed(deployed.script, version.triggered_by, version.message)
+        return deployed
 
     async def promote(
         self, versions: Sequence[Version], plan: str, deployment: Deployment
@@ -118,7 +120,9 @@ class Serving:
                 raise VersionMissing(f"there is no version {version.id!r} any more")
             return script
 
-        return await self._serve(versions, plan, commit)
+        deployed = await self._serve(versions, plan, commit)
+        self._changes.deployed(deployed.script, deployment.triggered_by, deployment.message)
+        return deployed
 
     async def add(self, version: Version, plan: str) -> Version:
         """Start a new version and store it, serving nothing yet."""

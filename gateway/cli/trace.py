@@ -36,13 +36,19 @@ def is_failure(item: dict[str, Any]) -> bool:
 
 def render(item: dict[str, Any]) -> Text:
     """One invocation: its line, its logs indented below, its exceptions with their stack."""
-    lines = [_headline(item), *_logs(item), *_exceptions(item)]
+    lines = [_headline(item)]
+    if "message" not in _mapping(item.get("event")):
+        lines += [*_logs(item), *_exceptions(item)]
     if item.get("truncated"):
         lines.append(Text("  (logs were cut at their limit)", style="dim"))
     return Text("\n").join(lines)
 
 
 def _headline(item: dict[str, Any]) -> Text:
+    notice = _mapping(item.get("event")).get("message")
+    if isinstance(notice, str):
+        when = f" @ {_clock(item.get('eventTimestamp'))}"
+        return Text.assemble((safe(notice), "bold yellow"), (when, "dim"))
     outcome = str(item.get("outcome", "unknown"))
     word, style = _WORDS.get(outcome, (outcome, "red"))
     return Text.assemble(

@@ -91,7 +91,7 @@ class HttpConnection(PatientProtocol):
             return
         if self._in_body:
             self._bound_body(len(data) if in_body else 0)
-        elif self._in_head or self._idle:
+        elif not in_body and (self._in_head or self._idle):
             self._bound_head(len(data))
 
     def _feed(self, data: bytes) -> None:
@@ -137,7 +137,7 @@ class HttpConnection(PatientProtocol):
         if len(self._early) > MAX_EARLY:
             self.flow.pause_reading()
 
-    def open_socket(self, head: bytes, max_message: int) -> ClientSocket:
+    def open_socket(self, head: bytes, max_message: int, *, masked: bool = True) -> ClientSocket:
         """Answer the handshake, and speak WebSocket from here on."""
         # Nothing more is sent by the request's cycle, and nothing to it.
         self.cycle.response_started = self.cycle.response_complete = True
@@ -148,6 +148,7 @@ class HttpConnection(PatientProtocol):
             self.flow,
             max_message=max_message,
             ping_seconds=self._ping_seconds,
+            masked=masked,
         )
         if self._corked.is_closing():
             socket.lost()

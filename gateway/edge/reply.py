@@ -17,7 +17,7 @@ from gateway.model.websocket import Socket
 class Upgradable(Protocol):
     """The connection of a request that may become a WebSocket."""
 
-    def open_socket(self, head: bytes, max_message: int) -> Socket:
+    def open_socket(self, head: bytes, max_message: int, *, masked: bool = True) -> Socket:
         """Send the 101 and speak WebSocket from here on."""
 
 

@@ -43,6 +43,7 @@ MISSED_PINGS: Final = 2
 """Pings without a sign of life after which the client counts as gone."""
 
 _GOING_AWAY: Final = 1001
+_MASKED: Final = 0x80
 
 
 class _Bounds(Extension):
@@ -77,6 +78,27 @@ class _Bounds(Extension):
         return RsvBits(False, False, False)
 
 
+class _AnyMask(FrameDecoder):
+    """Reads frames whether they are masked or not."""
+
+    def parse_header(self) -> bool:
+        """Expect of each frame what it says of itself."""
+        head = self.buffer.consume_exactly(2)
+        self.buffer.rollback()
+        if head is None:
+            return False
+        self.client = not head[1] & _MASKED
+        return super().parse_header()
+
+
+class _Lenient(FrameProtocol):
+    """For clients of the control API that forget the mask, which is there for proxies' sake."""
+
+    def __init__(self, client: bool, extensions: list[Extension]) -> None:
+        super().__init__(client, extensions)
+        self._frame_decoder = _AnyMask(client, extensions)
+
+
 class ClientSocket:
     """An open WebSocket with a client."""
 
@@ -87,13 +109,15 @@ class ClientSocket:
         *,
         max_message: int,
         ping_seconds: float,
+        masked: bool = True,
     ) -> None:
         self.pinged = False
         """A ping has come since this was last put out."""
         self._transport = transport
         self._flow = flow
         self._loop = asyncio.get_running_loop()
-        self._frames = FrameProtocol(client=False, extensions=[_Bounds(max_message)])
+        kind = FrameProtocol if masked else _Lenient
+        self._frames = kind(client=False, extensions=[_Bounds(max_message)])
         self._inbox: deque[Part | Close] = deque()
         self._inbox_bytes = 0
         self._waiter: asyncio.Future[None] | None = None

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
 from sandbox.protocol import Close
+
+OPEN_SOCKET: Final = "waypost.open_socket"
+"""Key of the ASGI scope under which the control API finds an :class:`Opener`."""
 
 
 class Part(NamedTuple):
@@ -47,3 +50,17 @@ class Socket(Protocol):
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake; ``receive`` ends soon, whether the client answers or not."""
+
+
+class Opener(Protocol):
+    """A request of the control API that may become a WebSocket."""
+
+    @property
+    def protocols(self) -> tuple[bytes, ...]:
+        """The subprotocols that the client speaks."""
+
+    def open(self, protocol: str, max_message: int, *, masked: bool) -> Socket:
+        """Become one, speaking ``protocol`` unless it is empty.
+
+        ``masked``: whether what the client sends has to be masked, as RFC 6455 has it.
+        """

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Protocol, Self
 
 from gateway.errors import WaypostError
 from gateway.model.invocation import Invocation
+from gateway.model.script import Script
 from gateway.observer import Observer
-from gateway.telemetry.trace import trace_item
+from gateway.telemetry.trace import deployment_item, trace_item
 
 MAX_QUEUED: Final = 1000
 """Items that wait for one listener."""
 MAX_QUEUED_BYTES: Final = 8 << 20
 """Bytes that wait for one listener."""
+MAX_BYTES: Final = 128 << 20
+"""Bytes that wait for all of them; beyond, whoever has most waiting loses its oldest items."""
 MAX_PER_TOPIC: Final = 10
 """Listeners to the same script, tenant or namespace."""
 MAX_SUBSCRIPTIONS: Final = 1000
@@ -29,6 +33,17 @@ class TailFull(WaypostError):
     """Too many listen already; close another tail first."""
 
 
+class Wanted(Protocol):
+    """What a listener wants to see of what it listens to."""
+
+    @property
+    def news(self) -> bool:
+        """Whether it wants to be told of deployments."""
+
+    def matches(self, invocation: Invocation) -> bool:
+        """Whether it wants to see this one."""
+
+
 class _Topic(NamedTuple):
     """What a subscription wants; None is any."""
 
@@ -37,14 +52,19 @@ class _Topic(NamedTuple):
     tenant: str | None
 
 
+_NOTHING: Final = _Topic(None, None, None)
+
+
 class TailSubscription:
     """One listener: ``async with`` registers it, ``async for`` gives JSON documents."""
 
-    def __init__(self, hub: TailHub, topic: _Topic) -> None:
+    def __init__(self, hub: TailHub, topic: _Topic, wanted: Wanted | None) -> None:
         self._hub = hub
         self._topic = topic
+        self.wanted = wanted
         self._queue: deque[bytes] = deque()
-        self._bytes = 0
+        self.waiting = 0
+        """Bytes that wait."""
         self._wake = asyncio.Event()
         self._ended = False
         self.dropped = 0
@@ -71,18 +91,32 @@ class TailSubscription:
                 raise StopAsyncIteration
             self._wake.clear()
             await self._wake.wait()
-        item = self._queue.popleft()
-        self._bytes -= len(item)
-        return item
+        return self._pop()
 
     def put(self, item: bytes) -> None:
         """Queue an item, in place of the oldest when there is no room."""
         self._queue.append(item)
-        self._bytes += len(item)
-        while len(self._queue) > MAX_QUEUED or self._bytes > MAX_QUEUED_BYTES:
-            self._bytes -= len(self._queue.popleft())
-            self.dropped += 1
+        self.waiting += len(item)
+        self._hub.waiting += len(item)
+        while len(self._queue) > MAX_QUEUED or self.waiting > MAX_QUEUED_BYTES:
+            self.drop()
         self._wake.set()
+
+    def drop(self) -> None:
+        """Lose the oldest item."""
+        self._pop()
+        self.dropped += 1
+
+    def clear(self) -> None:
+        """Nobody reads any more."""
+        while self._queue:
+            self._pop()
+
+    def _pop(self) -> bytes:
+        item = self._queue.popleft()
+        self.waiting -= len(item)
+        self._hub.waiting -= len(item)
+        return item
 
     def end(self) -> None:
         """No more items will come; those queued can still be read."""
@@ -97,6 +131,8 @@ class TailHub(Observer):
         self._topics: dict[_Topic, list[TailSubscription]] = {}
         self._shapes: list[tuple[bool, bool, bool]] = []
         self._count = 0
+        self.waiting = 0
+        """Bytes that wait for listeners."""
         self._closed = False
 
     def subscribe(
@@ -105,6 +141,7 @@ class TailHub(Observer):
         script: str | None = None,
         tenant: str | None = None,
         namespace: str | None = None,
+        wanted: Wanted | None = None,
     ) -> TailSubscription:
         """Listen to what matches all that is given; nothing given: to everything.
 
@@ -112,27 +149,43 @@ class TailHub(Observer):
         """
         topic = _Topic(namespace, script, tenant)
         self._check_room(topic)
-        return TailSubscription(self, topic)
+        return TailSubscription(self, topic, wanted)
 
     def invocation(self, invocation: Invocation) -> None:
         """Write it as a TraceItem when somebody listens, once for all of them."""
         if not self._shapes:
             return
         route = invocation.route
-        namespace, name = route.key if route else (None, None)
-        tenant = route.tenant if route else None
+        about = _Topic(*route.key, route.tenant) if route else None
         item = b""
-        for by_namespace, by_script, by_tenant in self._shapes:
-            topic = _Topic(
-                namespace if by_namespace else None,
-                name if by_script else None,
-                tenant if by_tenant else None,
-            )
-            if route is None and (by_namespace or by_script or by_tenant):
-                continue
-            for listener in self._topics.get(topic, ()):
+        for listener in self._listeners(about):
+            if listener.wanted is None or listener.wanted.matches(invocation):
                 item = item or trace_item(invocation)
-                listener.put(item)
+                self._put(listener, item)
+
+    def deployed(self, script: Script, why: str, message: str) -> None:
+        """Tell of a new deployment."""
+        about = _Topic(*script.key, script.tenant)
+        item = b""
+        for listener in self._listeners(about):
+            if listener.wanted is None or listener.wanted.news:
+                item = item or deployment_item(script, why, message)
+                self._put(listener, item)
+
+    def _put(self, listener: TailSubscription, item: bytes) -> None:
+        listener.put(item)
+        while self.waiting > MAX_BYTES:
+            everybody = (one for listeners in self._topics.values() for one in listeners)
+            max(everybody, key=lambda one: one.waiting).drop()
+
+    def _listeners(self, about: _Topic | None) -> Iterator[TailSubscription]:
+        """Who listens to this; None: to what is nobody's."""
+        for shape in self._shapes:
+            if about is None and any(shape):
+                continue
+            fields = zip(about or _NOTHING, shape, strict=True)
+            topic = _Topic(*(field if chosen else None for field, chosen in fields))
+            yield from self._topics.get(topic, ())
 
     def close(self) -> None:
         """End every subscription, so that streams to clients can finish."""
@@ -165,6 +218,7 @@ class TailHub(Observer):
         if listener not in listeners:
             return
         listeners.remove(listener)
+        listener.clear()
         self._count -= 1
         if not listeners:
             del self._topics[topic]

@@ -6,12 +6,14 @@ Field names and meanings: workerd ``types/defines/trace.d.ts``. What is ours sta
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 import msgspec
 
 from gateway.model.http import HeaderList
 from gateway.model.invocation import Invocation
+from gateway.model.script import Script
 from gateway.model.websocket import Traffic
 from gateway.telemetry.text import escape_controls
 
@@ -36,6 +38,13 @@ class _FetchEvent(msgspec.Struct, omit_defaults=True):
     response: _Response | None = None
 
 
+class _Notice(msgspec.Struct):
+    """What clients of Cloudflare's know as a word of the platform's, not a request."""
+
+    type: str
+    message: str
+
+
 class _Log(msgspec.Struct):
     timestamp: int
     level: str
@@ -51,6 +60,13 @@ class _Exception(msgspec.Struct):
 
 class _Version(msgspec.Struct):
     id: str
+
+
+class _Deployment(msgspec.Struct, rename="camel"):
+    tenant: str
+    triggered_by: str
+    message: str
+    versions: dict[str, float]
 
 
 class _Ours(msgspec.Struct, rename="camel"):
@@ -83,6 +99,24 @@ class _TraceItem(msgspec.Struct, rename="camel", kw_only=True):
     waypost: _Ours
 
 
+class _NoticeItem(msgspec.Struct, rename="camel", kw_only=True):
+    """A notice in the shape of a TraceItem, so that every reader of those can show it."""
+
+    event: _Notice
+    event_timestamp: int
+    logs: list[_Log] = []
+    exceptions: list[_Exception] = []
+    diagnostics_channel_events: list[Any] = []
+    script_name: str | None = None
+    script_version: _Version | msgspec.UnsetType = msgspec.UNSET
+    dispatch_namespace: str | msgspec.UnsetType = msgspec.UNSET
+    outcome: str = "ok"
+    truncated: bool = False
+    cpu_time: float = 0
+    wall_time: float = 0
+    waypost: _Deployment | msgspec.UnsetType = msgspec.UNSET
+
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -96,6 +130,39 @@ def trace_item(invocation: Invocation) -> bytes:
         item.logs = [_plain(log) for log in item.logs]
         document = _encode(item)
     return escape_controls(document)
+
+
+def deployment_item(script: Script, why: str, message: str) -> bytes:
+    """Write a new deployment: ``why`` is what triggered it, ``message`` what was said of it."""
+    versions = {share.version_id: share.percentage for share in script.split}
+    versions = versions or {script.version_id: 100}
+    shown = " and ".join(f"version {name} at {share:g} %" for name, share in versions.items())
+    told = f"Deployed by {why}: {shown}" + (f" ({message})" if message else "")
+    now = _now_ms()
+    level = "warn" if why == "rollback" else "info"
+    return escape_controls(
+        _encode(
+            _NoticeItem(
+                event=_Notice("deployment", told),
+                event_timestamp=now,
+                logs=[_Log(now, level, [told])],
+                script_name=script.key.name,
+                script_version=_Version(script.version_id),
+                dispatch_namespace=script.key.namespace,
+                waypost=_Deployment(script.tenant, why, message, versions),
+            )
+        )
+    )
+
+
+def overload_item(dropped: int) -> bytes:
+    """Write that a listener has lost events because it reads too slowly."""
+    told = f"This tail is read too slowly: {dropped} events were lost so far."
+    return _encode(_NoticeItem(event=_Notice("overload", told), event_timestamp=_now_ms()))
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _item(invocation: Invocation) -> _TraceItem:

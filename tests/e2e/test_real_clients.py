@@ -8,15 +8,19 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.node import OPERATOR_TOKEN, LiveNode
+from tests.support.served import wait_until
 
 HERE = Path(__file__).parent / "clients"
 # Each run of wrangler takes a second or two; on a busy machine, several.
@@ -161,6 +165,33 @@ class Default(WorkerEntrypoint):
 """
 
 
+class Tailing:
+    """A ``wrangler tail`` that runs."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.lines: list[str] = []
+        self._process = process
+        self._news = threading.Condition()
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for line in self._process.stdout or ():
+            with self._news:
+                self.lines.append(line)
+                self._news.notify_all()
+
+    def wait_for(self, text: str) -> None:
+        with self._news:
+            said = self._news.wait_for(lambda: any(text in line for line in self.lines), 30)
+        assert said, (text, self.lines)
+
+    def close(self) -> None:
+        self._thread.join()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
 class Wrangler:
     """A project of a tenant's, and the command line in it."""
 
@@ -211,6 +242,28 @@ class Wrangler:
         assert done.returncode == 1, done.stdout + done.stderr
         assert "malformed response" not in done.stderr
         return done.stdout + done.stderr
+
+    @contextmanager
+    def tail(self, *arguments: str) -> Iterator[Tailing]:
+        """What ``wrangler tail`` prints while it runs."""
+        process = subprocess.Popen(
+            [*self._command, "tail", *arguments],
+            env=self._environment,
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        tailing = Tailing(process)
+        try:
+            yield tailing
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0, tailing.lines
+        finally:
+            process.kill()
+            process.wait()
+            tailing.close()
 
     def secrets(self) -> list[str]:
         return [item["name"] for item in json.loads(self("secret", "list"))]
@@ -362,9 +415,31 @@ def test_wrangler_shows_what_is_not_possible(node: LiveNode, wrangler: Wrangler)
     assert "KeyError: 'k'" in wrangler.fails("deploy")
     wrangler.write("entry.py", "while True: pass\n")
     assert "Script startup exceeded CPU time limit" in wrangler.fails("deploy")
-    assert "not available on this platform" in wrangler.fails("tail", "refused")
+    assert "script 'refused' not found" in wrangler.fails("tail", "refused")
     assert "10007" in wrangler.fails("versions", "list")
     assert node.request("refused").status_code == 404
+
+
+@pytest.mark.parametrize("into", [(), ("--dispatch-namespace", "production")])
+def test_wrangler_tail(node: LiveNode, wrangler: Wrangler, into: tuple[str, ...]) -> None:
+    name = "tailed-into" if into else "tailed"
+    wrangler.configure(name)
+    wrangler.write("entry.py", "async def on_fetch(request, env, ctx):\n    print('heard', 1)\n")
+    wrangler("deploy", *into)
+    with wrangler.tail(name, "--format", "pretty", "--method", "GET") as tail:
+        tail.wait_for("waiting for logs")
+        # the socket is open as soon as it says so, but listens a moment later
+        wait_until(lambda: bool(node.node.tail.listeners))
+        node.request(name, method="POST")
+        node.request(name, "/asked")
+        tail.wait_for(f"GET http://{name}.localhost/asked - ")
+        tail.wait_for("(log) heard 1")
+        assert not any("POST" in line for line in tail.lines)
+    with wrangler.tail(name, "--format", "pretty") as tail:
+        tail.wait_for("waiting for logs")
+        wait_until(lambda: bool(node.node.tail.listeners))
+        wrangler("deploy", *into)
+        tail.wait_for("(info) Deployed by")
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")

@@ -16,7 +16,7 @@ from gateway.api import Services, create_api
 from gateway.config import Config
 from gateway.errors import StartFailed, WaypostError
 from gateway.model.plan import Limits
-from gateway.model.script import ScriptKey, Version
+from gateway.model.script import Script, ScriptKey, Version
 from gateway.store.sqlite import SqliteStore
 from sandbox.protocol import Failed, Ready
 
@@ -76,12 +76,16 @@ class RecordingChanges:
 
     def __init__(self, events: list[str]) -> None:
         self.events = events
+        self.told: list[tuple[str, str, str]] = []
 
     def hostname_changed(self, hostname: str) -> None:
         self.events.append(f"hostname {hostname}")
 
     def script_changed(self, key: ScriptKey) -> None:
         self.events.append(f"script {key.name}")
+
+    def deployed(self, script: Script, why: str, message: str) -> None:
+        self.told.append((script.key.name, why, message))
 
     def script_removed(self, key: ScriptKey) -> None:
         self.events.append(f"removed {key.name}")
@@ -119,15 +123,22 @@ class ScriptedTail:
         self.ends = True
         self.dropped = 0
         self.subscribed: list[tuple[str | None, str | None]] = []
+        self.wanted: object = None
         self.open = 0
         self.full = False
         self.left = asyncio.Event()
 
     def subscribe(
-        self, *, script: str | None = None, tenant: str | None = None
+        self,
+        *,
+        script: str | None = None,
+        tenant: str | None = None,
+        namespace: str | None = None,
+        wanted: object = None,
     ) -> AbstractAsyncContextManager[ScriptedSubscription]:
         if self.full:
             raise WaypostError("too many listen")
+        self.wanted = wanted
         self.subscribed.append((script, tenant))
         return self._subscription()
 

@@ -342,7 +342,6 @@ async def test_delete(operator: httpx.AsyncClient, path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("POST", "workers/scripts/acme/tails"),
         ("PUT", "workers/scripts/acme/schedules"),
         ("PUT", "workers/scripts/acme/routes"),
         ("POST", "workers/scripts/acme/assets-upload-session"),
