@@ -14,7 +14,7 @@ from types import ModuleType
 
 from sandbox.runtime import loader, samples, vendored, warmup
 
-SOON_MS = 5
+SOON_MS = 50
 _NAME = "rehearsal"
 _SOURCE = """
 import json
