@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 
 import msgspec
@@ -14,6 +15,8 @@ from gateway.catalog.uploads import Upload, build_version, changed, with_code
 from gateway.config import Config
 from gateway.model.script import Module, Script, ScriptKey, Version
 from gateway.store.base import CatalogStore
+
+Hold = Callable[[ScriptKey], AbstractAsyncContextManager[None]]
 
 
 class Deploys:
@@ -29,9 +32,12 @@ class Deploys:
         self._serving = serving
 
     async def upload(self, key: ScriptKey, upload: Upload, *, scope: str | None) -> Deployed:
-        """Deploy an upload. Uploads of one script wait for each other."""
+        """Deploy an upload. Of several of one script at once, one wins.
+
+        Raises UploadConflict for the others; changes of other kinds wait their turn.
+        """
         owner = await self._serving.owner(key, scope)
-        async with self._serving.hold(key):
+        async with self._serving.hold_upload(key):
             current = await self._serving.find(key)
             previous = current.version if current else None
             version = build_version(upload, key, owner.slug, previous, self._config.upload)
@@ -48,7 +54,7 @@ class Deploys:
         def change(current: Current) -> Version:
             return with_code(current.version, modules, main, self._config.upload)
 
-        return await self._change(key, change, "content", scope)
+        return await self._change(key, change, "content", scope, hold=self._serving.hold_upload)
 
     async def edit_settings(
         self, key: ScriptKey, settings: Settings, *, scope: str | None
@@ -117,8 +123,9 @@ class Deploys:
         scope: str | None,
         *,
         tags: Iterable[str] | None = None,
+        hold: Hold | None = None,
     ) -> Deployed:
-        async with self._serving.hold(key):
+        async with (hold or self._serving.hold)(key):
             current = await self._serving.current(key, scope)
             owner = await self._serving.owner(key, scope)
             version = changed(change(current), triggered_by)

@@ -85,6 +85,14 @@ class UploadTooLarge(ControlError):
     word = "upload_too_large"
 
 
+class UploadConflict(ControlError):
+    """Another upload of the same script is under way."""
+
+    status = 409
+    code = 10035
+    word = "upload_conflict"
+
+
 class CodeRejected(ControlError):
     """The code could not be loaded in the jail."""
 

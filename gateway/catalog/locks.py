@@ -1,10 +1,10 @@
-"""Locks by key, forgotten when nobody holds or awaits them."""
+"""Locks by key, forgotten when nobody holds or awaits them; and places that only one can have."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from weakref import WeakValueDictionary
 
 
@@ -13,6 +13,7 @@ class KeyedLocks:
 
     def __init__(self) -> None:
         self._locks: WeakValueDictionary[Hashable, asyncio.Lock] = WeakValueDictionary()
+        self._taken: set[Hashable] = set()
 
     @asynccontextmanager
     async def hold(self, key: Hashable) -> AsyncIterator[None]:
@@ -22,3 +23,15 @@ class KeyedLocks:
             lock = self._locks[key] = asyncio.Lock()
         async with lock:
             yield
+
+    @contextmanager
+    def alone(self, key: Hashable) -> Iterator[bool]:
+        """Take the one place of ``key``; False when somebody else has it."""
+        free = key not in self._taken
+        if free:
+            self._taken.add(key)
+        try:
+            yield free
+        finally:
+            if free:
+                self._taken.discard(key)

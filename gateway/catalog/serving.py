@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -16,6 +16,7 @@ from gateway.catalog.errors import (
     NameForeign,
     NoHandlers,
     ScriptMissing,
+    UploadConflict,
     VersionMissing,
 )
 from gateway.catalog.launcher import Candidate, Launcher
@@ -80,6 +81,22 @@ class Serving:
     def hold(self, key: ScriptKey) -> AbstractAsyncContextManager[None]:
         """Wait until nobody changes the script, and keep others from it."""
         return self._locks.hold(key)
+
+    @asynccontextmanager
+    async def hold_upload(self, key: ScriptKey) -> AsyncIterator[None]:
+        """Hold the script for an upload; one made of what came before another would undo that one.
+
+        Raises UploadConflict while there is another.
+        """
+        with self._locks.alone(key) as free:
+            if not free:
+                raise UploadConflict(
+                    f"another upload of script {key.name!r} is under way; it goes on, this one"
+                    " changed nothing",
+                    fix="upload again when it is done",
+                )
+            async with self._locks.hold(key):
+                yield
 
     async def owner(self, key: ScriptKey, scope: str | None) -> Tenant:
         """Whose the script's name is. Raises NameForeign or NamespaceMissing."""

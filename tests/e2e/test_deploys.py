@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from threading import Event
 
 import httpx
@@ -87,6 +88,57 @@ def test_redeploys_under_traffic_lose_nothing(node: LiveNode) -> None:
         for future in running:
             seen = future.result()
             assert seen == sorted(seen), "old code answered after new code had"
+
+
+def test_a_hundred_deploys_at_once_under_traffic(node: LiveNode) -> None:
+    for slug in ("steady", "many"):
+        node.api.put(f"/v1/tenants/{slug}", json={"plan": "enterprise"}).raise_for_status()
+    node.deploy("steady", ANSWER.format("steady"))
+    done = Event()
+
+    def traffic() -> int:
+        count = 0
+        with httpx.Client(base_url=node.url, timeout=30) as client:
+            while not done.is_set():
+                answer = client.get("/", headers={"Host": "steady.localhost"})
+                assert (answer.status_code, answer.text) == (200, "steady")
+                count += 1
+        return count
+
+    def deploy(name: str, number: int) -> str:
+        node.deploy(name, ANSWER.format(f"{name} {number}"))
+        # the answer means that the very next request is served by it
+        return node.request(name).text
+
+    names = [f"many-{number}" for number in range(100)]
+    with ThreadPoolExecutor(102) as threads:
+        running = [threads.submit(traffic) for _ in range(2)]
+        for number in range(2):
+            answers = list(threads.map(partial(deploy, number=number), names))
+            assert answers == [f"{name} {number}" for name in names]
+        done.set()
+        assert all(future.result() > 0 for future in running)
+
+
+def test_of_uploads_of_one_script_at_once_one_wins_whole(node: LiveNode) -> None:
+    slow = "import time\nend = time.monotonic() + 0.3\nwhile time.monotonic() < end: pass\n"
+
+    def upload(number: int) -> httpx.Response:
+        modules: dict[str, str | bytes] = {
+            "main.py": f"{slow}import other\n"
+            + ANSWER.format(number).replace(f'"{number}"', f'"{number} " + other.WORD'),
+            "other.py": f"WORD = '{number}'",
+        }
+        return node.upload("raced", modules)
+
+    with ThreadPoolExecutor(4) as threads:
+        answers = list(threads.map(upload, range(4)))
+    won = [number for number, answer in enumerate(answers) if answer.status_code == 200]
+    lost = [error_of(answer)[:2] for answer in answers if answer.status_code != 200]
+    assert won
+    assert lost == [(409, 10035)] * (4 - len(won))
+    assert len(lost) >= 2
+    assert node.request("raced").text in [f"{number} {number}" for number in won]
 
 
 def test_another_tenants_token_reaches_nothing(node: LiveNode) -> None:

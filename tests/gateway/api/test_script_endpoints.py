@@ -121,19 +121,45 @@ async def test_defects_are_answered_in_shape_and_candidate_discarded(
     assert "adopt hello" not in control.events
 
 
-async def test_uploads_of_one_script_wait_for_each_other(
+async def test_of_two_uploads_of_one_script_one_wins(
     control: Control, operator: httpx.AsyncClient
 ) -> None:
     control.launcher.gate = asyncio.Event()
     first = asyncio.create_task(put(operator, "hello"))
-    second = asyncio.create_task(put(operator, "hello"))
+    await control.launcher.starts.get()
+    refused = await put(operator, "hello")
+    assert (refused.status_code, refused.json()["errors"][0]["code"]) == (409, 10035)
     other = asyncio.create_task(put(operator, "other"))
-    for _ in range(2):
-        await control.launcher.starts.get()
+    await control.launcher.starts.get()
     control.launcher.gate.set()
-    responses = await asyncio.gather(first, second, other)
-    assert [response.status_code for response in responses] == [200, 200, 200]
-    assert control.launcher.most_running == 2
+    assert [(await response).status_code for response in (first, other)] == [200, 200]
+    assert len(control.launcher.launched) == 2
+    assert (await put(operator, "hello")).status_code == 200
+
+
+async def test_other_changes_of_one_script_wait_for_each_other(
+    control: Control, operator: httpx.AsyncClient
+) -> None:
+    await put(operator, "hello")
+    await control.launcher.starts.get()
+    control.launcher.gate = asyncio.Event()
+    upload = asyncio.create_task(put(operator, "hello"))
+    await control.launcher.starts.get()
+    secrets = [
+        asyncio.create_task(
+            operator.put(
+                f"{script_path('hello')}/secrets",
+                json={"name": f"S{number}", "text": "x", "type": "secret_text"},
+            )
+        )
+        for number in range(3)
+    ]
+    control.launcher.gate.set()
+    answers = await asyncio.gather(upload, *secrets)
+    assert [answer.status_code for answer in answers] == [200] * 4
+    assert control.launcher.most_running == 1
+    listed = (await operator.get(f"{script_path('hello')}/secrets")).json()["result"]
+    assert [item["name"] for item in listed] == ["S0", "S1", "S2"]
 
 
 async def test_get_delete_and_the_codes_of_missing_things(operator: httpx.AsyncClient) -> None:
