@@ -305,6 +305,8 @@ class Node:
 
     async def retire(self) -> None:
         """Leave the sockets to the node that follows, and let clients go over to it in peace."""
+        # Who listens to the tail is to hear the next node.
+        self.tail.close()
         await asyncio.gather(*(server.retire(RETIRE_SECONDS) for server in self._servers))
 
     def _keys(self, environment: dict[str, str]) -> KeySource:

@@ -59,8 +59,8 @@ def follow(
         except ConnectionLostError:
             if not connected:
                 raise
-        pause = min(_LONGEST_PAUSE_SECONDS, pause * 2 or 1.0)
-        tell(f"The connection dropped; trying again in {pause:.0f} s.")
+        pause = min(_LONGEST_PAUSE_SECONDS, pause * 2 or 0.25)
+        tell(f"The connection dropped; trying again in {pause:g} s.")
         time.sleep(pause)
 
 
