@@ -332,7 +332,7 @@ def test_tail_reconnects_with_a_word_and_filters(
     assert "Connected" in result.stderr
     assert "Reconnected" in result.stderr
     assert "script is gone" in result.stderr
-    assert pauses == [1.0, 1.0]
+    assert pauses == [0.25, 0.25]
 
 
 def test_tail_of_a_tenant(waypost: Waypost, api: ScriptedApi) -> None:
