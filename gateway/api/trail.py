@@ -9,11 +9,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from starlette.responses import Response
 
 from gateway.api.present import route_json, tenant_json, token_json
 from gateway.errors import ControlError
-from gateway.model.audit import AuditEntry
+from gateway.model.audit import INTENT, AuditEntry, Intent, script_state
 
 if TYPE_CHECKING:
     from gateway.api.endpoint import Call
@@ -39,6 +40,8 @@ async def recorded(call: Call, action: str, work: Callable[[], Awaitable[Respons
     The entry is on disk before the change is answered, also when the client has gone away.
     """
     before = await _snapshot(call)
+    intent = _intent(call, action, before)
+    reset = INTENT.set(intent)
     status = 500
     try:
         response = await work()
@@ -48,31 +51,49 @@ async def recorded(call: Call, action: str, work: Callable[[], Awaitable[Respons
         status = error.status
         raise
     finally:
-        if status < 400 or status in _FORBIDDEN or status >= 500:
+        INTENT.reset(reset)
+        noted = intent is not None and intent.noted
+        if (status < 400 and not noted) or status in _FORBIDDEN or status >= 500:
             await asyncio.shield(asyncio.ensure_future(_write(call, action, status, before)))
+
+
+def _intent(call: Call, action: str, before: dict[str, Any] | None) -> Intent | None:
+    """What is to be written down with the change itself, where it is one of a script."""
+    if "name" not in call.request.path_params:
+        return None
+    # the handler adds to the detail until the change is made
+    entry = msgspec.structs.replace(_entry(call, action, 200), before=before)
+    return Intent(call.script_key, entry)
 
 
 async def _write(call: Call, action: str, status: int, before: dict[str, Any] | None) -> None:
     after = await _snapshot(call) if status < 400 or status >= 500 else before
     same = before == after
-    who = call.principal
-    known = (before or {}).get("tenant") or (after or {}).get("tenant")
+    entry = _entry(call, action, status)
     await call.services.audit.add_audit(
-        AuditEntry(
-            at_ms=time.time_ns() // 1_000_000,
-            actor=who.token_id,
-            actor_tenant=who.tenant,
-            actor_label=who.label,
-            address=call.address,
-            action=action,
-            target=call.trail.target or _target(call),
-            # to a tenant, another's does not exist: what it tried is told of itself only
-            tenant=who.tenant or call.request.path_params.get("slug") or known,
-            status=status,
-            detail=call.trail.detail,
+        msgspec.structs.replace(
+            entry,
+            tenant=entry.tenant or (before or after or {}).get("tenant"),
             before=None if same else before,
             after=None if same else after,
         )
+    )
+
+
+def _entry(call: Call, action: str, status: int) -> AuditEntry:
+    who = call.principal
+    return AuditEntry(
+        at_ms=time.time_ns() // 1_000_000,
+        actor=who.token_id,
+        actor_tenant=who.tenant,
+        actor_label=who.label,
+        address=call.address,
+        action=action,
+        target=call.trail.target or _target(call),
+        # to a tenant, another's does not exist: what it tried is told of itself only
+        tenant=who.tenant or call.request.path_params.get("slug"),
+        status=status,
+        detail=call.trail.detail,
     )
 
 
@@ -99,15 +120,7 @@ async def _snapshot(call: Call) -> dict[str, Any] | None:
 
 
 async def _script(call: Call) -> dict[str, Any]:
-    script = await call.services.scripts.get(call.script_key, scope=call.account_scope)
-    return {
-        "tenant": script.tenant,
-        "version": script.version_id,
-        "etag": script.etag,
-        "tags": script.tags,
-        "limits": script.limits,
-        "split": {share.version_id: share.percentage for share in script.split},
-    }
+    return script_state(await call.services.scripts.get(call.script_key, scope=call.account_scope))
 
 
 async def _token(call: Call) -> dict[str, Any]:

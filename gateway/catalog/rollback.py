@@ -19,11 +19,11 @@ from cachetools import LRUCache
 from gateway.catalog.versions import Versions
 from gateway.config import Rollback
 from gateway.errors import WaypostError
-from gateway.model.audit import AuditEntry
+from gateway.model.audit import INTENT, AuditEntry, Intent, script_state
 from gateway.model.invocation import Invocation
 from gateway.model.script import Deployment, ScriptKey
 from gateway.observer import Observer
-from gateway.store.base import AuditStore, VersionStore
+from gateway.store.base import CatalogStore, VersionStore
 from sandbox import Outcome
 
 logger = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ _FAILURES: Final = frozenset(
 _VERSIONS: Final = 10_000
 
 
-class RollbackStore(AuditStore, VersionStore, Protocol):
+class RollbackStore(CatalogStore, VersionStore, Protocol):
     """What a rollback needs of the store."""
 
 
@@ -136,7 +136,21 @@ class Rollbacks(Observer):
             return
         self._judged[bad.id] = True
         why = f"{tally.failed} of {tally.total} requests failed"
-        deployed, _ = await self._versions.deploy(
+        script = await self._store.get_script(key)
+        if script is None:
+            return
+        entry = AuditEntry(
+            at_ms=time.time_ns() // 1_000_000,
+            actor="platform",
+            action=ACTION,
+            target="/".join(key),
+            tenant=script.tenant,
+            detail={"why": why},
+            before=script_state(script),
+        )
+        # Written with the deployment; this task makes no other change.
+        INTENT.set(Intent(key, entry))
+        await self._versions.deploy(
             key,
             _shares(before),
             f"automatic rollback: {why}",
@@ -145,18 +159,6 @@ class Rollbacks(Observer):
             only_if=bad.id,
         )
         logger.warning("rolled back", extra={"script": key.name, "from": version_id, "why": why})
-        await self._store.add_audit(
-            AuditEntry(
-                at_ms=time.time_ns() // 1_000_000,
-                actor="platform",
-                action=ACTION,
-                target="/".join(key),
-                tenant=deployed.script.tenant,
-                detail={"why": why},
-                before={"version": bad.version_id, "split": _shares(bad)},
-                after={"version": before.version_id, "split": _shares(before)},
-            )
-        )
 
     def _pair(
         self, deployments: list[Deployment], version_id: str

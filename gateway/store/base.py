@@ -59,7 +59,10 @@ class NamespaceStore(Protocol):
 
 
 class CatalogStore(Protocol):
-    """Namespaces, scripts and their versions."""
+    """Namespaces, scripts and their versions.
+
+    Whatever changes a script adds the entry of ``gateway.model.audit.INTENT`` in its transaction.
+    """
 
     async def put_namespace(self, namespace: Namespace) -> None:
         """Create or rename a namespace."""

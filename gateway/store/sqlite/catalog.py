@@ -8,6 +8,7 @@ import aiosqlite
 import msgspec
 
 from gateway.model.script import Namespace, Script, ScriptKey, Share
+from gateway.store.sqlite.audit import note
 from gateway.store.sqlite.connections import Connections, Row
 
 COLUMNS: Final = (
@@ -98,7 +99,10 @@ class SqliteCatalog:
                 "UPDATE scripts SET tags = ? WHERE namespace = ? AND name = ?",
                 (_json(tags), *key),
             )
-            return await script_row(connection, key)
+            script = await script_row(connection, key)
+            if script is not None:
+                await note(connection, key, script)
+            return script
 
     async def delete_script(self, key: ScriptKey) -> bool:
         """Remove a script and its versions; False when it was absent."""
@@ -109,7 +113,10 @@ class SqliteCatalog:
             cursor = await connection.execute(
                 "DELETE FROM scripts WHERE namespace = ? AND name = ?", tuple(key)
             )
-            return cursor.rowcount > 0
+            existed = cursor.rowcount > 0
+            if existed:
+                await note(connection, key, None)
+            return existed
 
 
 async def script_row(connection: aiosqlite.Connection, key: ScriptKey) -> Script | None:

@@ -12,6 +12,7 @@ import msgspec
 
 from gateway.model.script import Deployment, Module, Script, ScriptKey, Version
 from gateway.store.sealing import Keyring, KeySource, Sealed
+from gateway.store.sqlite.audit import note
 from gateway.store.sqlite.catalog import COLUMNS, script_row, shares
 from gateway.store.sqlite.connections import Connections, Row
 from gateway.store.sqlite.secrets import seal, with_secrets, without_secrets
@@ -48,6 +49,7 @@ class SqliteVersions:
             await _record(connection, deployment)
             await _prune(connection, version.key)
             script = await script_row(connection, version.key)
+            await note(connection, version.key, script)
         if script is None:
             raise RuntimeError("a script that was just stored is not there")
         return script
@@ -58,6 +60,7 @@ class SqliteVersions:
         async with self._db.transaction() as connection:
             number = await self._insert(connection, version, contents)
             await _prune(connection, version.key)
+            await note(connection, version.key, await script_row(connection, version.key))
         return msgspec.structs.replace(version, number=number)
 
     async def get_version(self, version_id: str) -> Version | None:
@@ -109,7 +112,9 @@ class SqliteVersions:
                 ),
             )
             await _record(connection, deployment)
-            return await script_row(connection, deployment.key)
+            script = await script_row(connection, deployment.key)
+            await note(connection, deployment.key, script)
+            return script
 
     async def list_deployments(self, key: ScriptKey) -> list[Deployment]:
         """Deployments of versions that are kept, newest first."""
