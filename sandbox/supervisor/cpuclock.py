@@ -9,6 +9,7 @@ is an error.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
@@ -18,6 +19,8 @@ from sandbox.jail import syscalls
 
 NICE: Final = 5
 """Nice value of instances: the gateway goes first."""
+LOW_NICE: Final = 18
+"""That of one which gives way to the others: it gets a twentieth of what they get."""
 _SLICE_NS: Final = 3_000_000
 _SLICE_STEP_NS: Final = 64
 
@@ -30,6 +33,7 @@ class CpuClock:
         # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED), include/linux/posix-timers_types.h
         self._clock = (~pid << 3) | 2
         self._flip = 0
+        self._nice = NICE
         self._refresh = self._by_nice
 
     def read(self, *, exact: bool) -> int:
@@ -42,10 +46,17 @@ class CpuClock:
         except OSError as error:
             raise ProcessLookupError(errno.ESRCH, f"process {self._pid} is gone") from error
 
+    def give_way(self, on: bool) -> None:
+        """Have the process let others go first, or stop it; only where both can be done."""
+        if self._refresh == self._by_nice:
+            self._nice = LOW_NICE if on else NICE
+            with contextlib.suppress(ProcessLookupError):
+                self._refresh()
+
     def _by_nice(self) -> None:
         try:
             # Instances lead a process group of their own, so one call reaches every thread.
-            os.setpriority(os.PRIO_PGRP, self._pid, NICE + self._flip)
+            os.setpriority(os.PRIO_PGRP, self._pid, self._nice + self._flip)
         except ProcessLookupError:
             raise
         except OSError:

@@ -74,6 +74,11 @@ class Sandbox:
             os.setpriority(os.PRIO_PGRP, self.pid, NICE)
         self.base_rss_bytes = self.rss_bytes()
 
+    def give_way(self, on: bool) -> None:
+        """Let other instances go first, or stop doing so."""
+        if not self.exited.done():
+            self._clock.give_way(on)
+
     def enclose(self, group: Group) -> None:
         """Take over the cgroup that it is in; it is removed when the process has been reaped."""
         self.group = group

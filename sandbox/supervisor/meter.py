@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from sandbox.outcome import Outcome
+from sandbox.supervisor.courtesy import Courtesy
 
 if TYPE_CHECKING:
     from sandbox.supervisor.watchdog import Watchdog
@@ -50,6 +51,9 @@ class Metered(Protocol):
 
     def kill(self) -> None:
         """End the process."""
+
+    def give_way(self, on: bool) -> None:
+        """Let other processes go first, or stop doing so."""
 
 
 class Charge:
@@ -96,6 +100,7 @@ class Meter:
         self._on_kill = on_kill
         self._memory_bytes = sandbox.base_rss_bytes + memory_bytes
         self._charges: set[Charge] = set()
+        self._courtesy = Courtesy(sandbox)
         self._last_ns = 0
         self._share_ns = 0
         self._allowed_ns = 0
@@ -138,6 +143,7 @@ class Meter:
             self.idle_ns += cpu_ns - self._last_ns
             self._last_ns = cpu_ns
             self._allowed_ns = cpu_ns + budget_ns
+            self._courtesy.begin(now_ns, cpu_ns)
         charge = Charge(budget_ns, now_ns + wall_ns, self._share_ns, on_expired)
         self._charges.add(charge)
         self._nearest_ns = min(self._nearest_ns, charge.deadline_ns)
@@ -226,7 +232,9 @@ class Meter:
             self._expire(now_ns)
         if self._standing and (rest_ns := self._rest()):
             return rest_ns
-        remaining_ns = self._allowed_ns - self._read(exact=True)
+        cpu_ns = self._read(exact=True)
+        self._courtesy.look(now_ns, cpu_ns, cpu_ns - self._last_ns)
+        remaining_ns = self._allowed_ns - cpu_ns
         if remaining_ns <= -GRACE_NS:
             self.kill(Outcome.EXCEEDED_CPU)
             return None

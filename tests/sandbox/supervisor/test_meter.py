@@ -25,6 +25,7 @@ class ScriptedProcess:
         self.interrupts = 0
         self.killed = False
         self.gone = False
+        self.courteous = False
 
     def cpu_ns(self, *, exact: bool) -> int:
         if self.gone:
@@ -39,6 +40,9 @@ class ScriptedProcess:
 
     def kill(self) -> None:
         self.killed = True
+
+    def give_way(self, on: bool) -> None:
+        self.courteous = on
 
 
 class Account:
