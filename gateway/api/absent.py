@@ -16,12 +16,13 @@ from gateway.api.faces import envelope
 from gateway.api.paths import ACCOUNT, SCRIPT, WORKER
 from gateway.api.services import Services
 
-_EMPTY: Final = (
+EMPTY: Final = (
     "storage/kv/namespaces",
     "workers/durable_objects/namespaces",
     "workers/tails/by-consumer/{name}",
 )
-_ABSENT: Final = (
+"""Where an empty list answers, below an account."""
+ABSENT: Final = (
     (f"{WORKER}/schedules", "PUT", "cron triggers", "remove triggers.crons from the configuration"),
     (f"{WORKER}/routes", "PUT", "routes of zones", "add a hostname with waypost routes add"),
     (
@@ -49,6 +50,7 @@ _ABSENT: Final = (
         )
     ),
 )
+"""Path, method, what is absent, what to do instead."""
 
 
 def routes(services: Services) -> list[Route]:
@@ -56,11 +58,11 @@ def routes(services: Services) -> list[Route]:
     return [
         *(
             endpoint(services, f"{ACCOUNT}/{path}", "GET", _nothing, about_account=True)
-            for path in _EMPTY
+            for path in EMPTY
         ),
         *(
             endpoint(services, path, method, _absent(what, fix))
-            for path, method, what, fix in _ABSENT
+            for path, method, what, fix in ABSENT
         ),
     ]
 
