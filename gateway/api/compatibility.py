@@ -61,7 +61,8 @@ namespace is the default one. How they are used says [Control API](api.md).
 """
 _FOOT: Final = """
 Everything else of Cloudflare's is absent: KV, D1, R2, queues, workflows, Durable Objects,
-Hyperdrive, Vectorize, zones and their routes, Pages. What is absent answers 404 with code 7003 in the envelope.
+Hyperdrive, Vectorize, zones and their routes, Pages. What is absent answers 404 with code 7003 in
+the envelope.
 """
 
 
