@@ -11,7 +11,7 @@ import hmac
 import secrets
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from gateway.errors import WaypostError
@@ -45,6 +45,8 @@ class Session:
         """What it was made with; its tenant is whose tail this is."""
         self.filters = filters
         self.expires_ms = 0
+        self.heard = False
+        """Somebody has listened."""
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Why it is over."""
         self.listener: asyncio.Future[None] | None = None
@@ -69,17 +71,26 @@ class Sessions:
         """Open it. Raises SessionsFull."""
         self._sweep()
         # The operator's are counted by themselves: no tenant can take their places.
-        mine = [one for one in self._open.values() if one.token.tenant == session.token.tenant]
-        if sum(one.key == session.key for one in mine) >= MAX_PER_SCRIPT:
+        account = session.token.tenant
+        mine = [one for one in self._open.values() if one.token.tenant == account]
+        same = [one for one in mine if one.key == session.key]
+        if len(same) >= MAX_PER_SCRIPT and not self._make_room(same):
             raise SessionsFull(f"{MAX_PER_SCRIPT} tails of this script are open already")
-        if len(mine) >= MAX_PER_ACCOUNT:
+        if len(mine) >= MAX_PER_ACCOUNT and not self._make_room(mine):
             raise SessionsFull(f"{MAX_PER_ACCOUNT} tails of this account are open already")
-        if len(self._open) >= MAX_OPEN:
+        if len(self._open) >= MAX_OPEN and account is not None:
             raise SessionsFull(f"{MAX_OPEN} tails are open on this node; try again later")
         now = self._clock()
         session.expires_ms = int((now + SECONDS) * 1000)
         self._open[session.id] = session
         self._unused[session.id] = now
+
+    def _make_room(self, among: Sequence[Session]) -> bool:
+        """End one that was left: wrangler, interrupted, does not get to delete its own."""
+        left = [one for one in among if one.heard and one.id in self._unused]
+        if left:
+            self.end(min(left, key=lambda one: self._unused[one.id]), "nobody listened to the tail")
+        return bool(left) or any(one.ended.done() for one in among)
 
     def list(self, key: ScriptKey, tenant: str) -> list[Session]:
         """The open tails of a script."""
@@ -103,6 +114,7 @@ class Sessions:
         if session.listener is not None and not session.listener.done():
             session.listener.set_result(None)
         session.listener = asyncio.get_running_loop().create_future()
+        session.heard = True
         self._unused.pop(session.id, None)
         return session.listener
 

@@ -132,6 +132,9 @@ def check_script_steps(result: dict[str, Any], name: str) -> None:
     assert result["secret_get"]["name"] == "KEY"
     assert [item["name"] for item in result["secret_list"]] == ["KEY", "SECRET"]
     assert [item["name"] for item in result["secret_list_after"]] == ["SECRET"]
+    assert result["tail_create"]["url"].startswith("ws://")
+    assert result["tail_get"] == [result["tail_create"]]
+    assert result["tail_delete"] is None or result["tail_delete"]["success"] is True
     assert (result["tags_update"], result["tags_list"]) == (["p", "q"], ["q"])
     assert result["settings_edit"]["bindings"][0]["text"] == "edited"
     assert (result["broken"]["error"], result["broken"]["status"]) == ("BadRequestError", 400)

@@ -13,6 +13,7 @@ const client = new Cloudflare({
 const account_id = 'platform';
 const { namespaces } = client.workersForPlatforms.dispatch;
 const { scripts } = namespaces;
+const tails = client.workers.scripts.tail;
 
 const ENTRY = `
 from workers import Response, WorkerEntrypoint
@@ -82,6 +83,12 @@ const steps = {
     scripts.content.update(
       ...of({ metadata: { main_module: 'entry.py' }, files: await bundle('two') }),
     ),
+  tail_create: () => tails.create(script, { account_id, body: {} }),
+  tail_get: () => tails.get(script, { account_id }),
+  tail_delete: () =>
+    moved
+      ? tails.delete(results.tail_create.id, { account_id, script_name: script })
+      : tails.delete(script, results.tail_create.id, { account_id }),
   namespace_create: () => namespaces.create({ account_id, name: `stage-${major}` }),
   namespace_list: () => list(namespaces.list({ account_id })),
   namespace_get: () => namespaces.get(`stage-${major}`, { account_id }),

@@ -29,6 +29,7 @@ client = cloudflare.Cloudflare(
 )
 namespaces = client.workers_for_platforms.dispatch.namespaces
 scripts = namespaces.scripts
+tails = client.workers.scripts.tail
 where = {"account_id": "platform", "dispatch_namespace": "production"}
 stage = f"stage-py{cloudflare.__version__[0]}"
 
@@ -69,6 +70,13 @@ STEPS: dict[str, Any] = {
     "tags_delete": lambda: scripts.tags.delete("p", script_name=SCRIPT, **where),
     "tags_list": lambda: list(scripts.tags.list(SCRIPT, **where)),
     "settings_edit": lambda: scripts.settings.edit(SCRIPT, **where, settings=EDITED),
+    "tail_create": lambda: tails.create(
+        SCRIPT, account_id="platform", **({} if NEW else {"body": {}})
+    ),
+    "tail_get": lambda: tails.get(SCRIPT, account_id="platform"),
+    "tail_delete": lambda: tails.delete(
+        results["tail_create"]["id"], account_id="platform", script_name=SCRIPT
+    ),
     "namespace_create": lambda: namespaces.create(account_id="platform", name=stage),
     "namespace_list": lambda: list(namespaces.list(account_id="platform")),
     "namespace_get": lambda: namespaces.get(stage, account_id="platform"),

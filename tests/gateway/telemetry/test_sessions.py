@@ -49,6 +49,23 @@ async def test_so_many_of_a_script_and_of_an_account(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sessions, "MAX_OPEN", sessions.MAX_PER_ACCOUNT + 1)
     with pytest.raises(SessionsFull, match="on this node"):
         opened.create(session("other", account="other"))
+    opened.create(session("other", account=None))
+
+
+async def test_those_that_were_left_make_room() -> None:
+    """A client that is interrupted cannot delete its tail; ten of them must not lock it out."""
+    opened = Sessions()
+    for _ in range(sessions.MAX_PER_SCRIPT * 2):
+        one = session()
+        opened.create(one)
+        opened.leave(one, opened.enter(one))
+    kept = opened.list(one.key, "acme")
+    assert len(kept) == sessions.MAX_PER_SCRIPT
+    assert kept[-1] is one
+    for one in kept:
+        opened.enter(one)
+    with pytest.raises(SessionsFull):
+        opened.create(session())
 
 
 async def test_what_nobody_listens_to_ends_soon_and_everything_ends() -> None:
