@@ -12,6 +12,7 @@ import logging
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from gateway.errors import (
@@ -62,6 +63,8 @@ class Pool:
         self._starts: set[asyncio.Task[None]] = set()
         self._live: set[Instance] = set()
         self._starting = 0
+        self._squeezed: list[Group] = []
+        """Those whose requests wait for room on the node, longest first."""
         self._cores = len(os.sched_getaffinity(0))
         """More instances of one version are not started at once: they would only wait in turn."""
         self._turns = Turns(STARTS_A_CORE * self._cores)
@@ -115,6 +118,8 @@ class Pool:
         group = self._groups.get(instance.version.id)
         if instance.state is State.DEAD:
             self._forget(group, instance)
+        if self._squeezed:
+            self._make_room(instance)
         if group is not None and group.waiters:
             self._serve_waiters(group)
             if instance.state is State.DEAD:
@@ -156,13 +161,64 @@ class Pool:
     def _grow(self, group: Group) -> None:
         wanted = group.starting < min(group.waiting(), self._cores) and group.may_grow()
         if wanted and not self.closed:
-            if len(self._live) + self._starting >= self._max_instances and not self._evict():
+            if not self._has_room() and not (self._evict() and self._has_room()):
+                self._squeeze(group)
                 return
             group.starting += 1
             self._starting += 1
             task = asyncio.create_task(self._start(group))
             self._starts.add(task)
             task.add_done_callback(self._starts.discard)
+
+    def _make_room(self, instance: Instance) -> None:
+        """Have one that is idle or gone make room for whose requests wait for it."""
+        if instance.state is State.DEAD:
+            self._give_room()
+        elif instance.state is State.SERVING and not (instance.taken or instance.sockets):
+            held = self._held()
+            group = self._most_squeezed(held)
+            owner = self._groups.get(instance.version.id)
+            if group is None:
+                return
+            idle = owner is None or not owner.waiting()
+            if idle or held[instance.version.tenant] > held[group.tenant] + 1:
+                # Its end is told by another call of ``changed``, in which the other is started.
+                instance.stop("evicted for another script")
+
+    def _give_room(self) -> None:
+        while self._squeezed and self._has_room():
+            group = self._most_squeezed(self._held())
+            if group is not None:
+                self._squeezed.remove(group)
+                self._grow(group)
+
+    def _most_squeezed(self, held: Counter[str]) -> Group | None:
+        """Whose requests wait for room: the tenant's that has least, the longest first."""
+        self._squeezed = [group for group in self._squeezed if group.waiting()]
+        return min(self._squeezed, key=lambda group: held[group.tenant], default=None)
+
+    def _has_room(self) -> bool:
+        return len(self._live) + self._starting < self._max_instances
+
+    def _squeeze(self, group: Group) -> None:
+        """Note that the node is full, and have the tenant with most give up one it has too many."""
+        if group in self._squeezed:
+            return
+        self._squeezed.append(group)
+        held = self._held()
+        serving = [i for i in self._live if i.state is State.SERVING]
+        heaviest = max((i.version.tenant for i in serving), key=held.__getitem__, default="")
+        if held[heaviest] > held[group.tenant] + 1:
+            theirs = [i for i in serving if i.version.tenant == heaviest]
+            min(theirs, key=lambda i: (i.sockets, i.taken)).drain()
+
+    def _held(self) -> Counter[str]:
+        """How many instances each tenant has, those that start included."""
+        held = Counter(instance.version.tenant for instance in self._live)
+        for group in self._groups.values():
+            if group.starting:
+                held[group.tenant] += group.starting
+        return held
 
     # Starting
 
@@ -185,6 +241,7 @@ class Pool:
                 self._grow(group)
         elif outcome is not None:
             self._start_failed(group, outcome)
+        self._give_room()
 
     async def _try_start(self, group: Group) -> Instance | Exception | None:
         if not group.waiting():
