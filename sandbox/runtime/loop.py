@@ -174,7 +174,8 @@ class Server:
         """Create the invocation's task and run its first step now, not one turn later."""
         if _EAGER:
             make_task: Any = asyncio.Task
-            invocation.task = make_task(coroutine, loop=self.loop, eager_start=True)
+            task = make_task(coroutine, loop=self.loop, eager_start=True)
+            invocation.task = None if invocation.finished else task
             return
         invocation.task = self.loop.create_task(coroutine)
         ready = getattr(self.loop, "_ready", None)
@@ -265,6 +266,8 @@ class Server:
         self.subrequests.abandon(invocation)
         self.invocations.pop(invocation.stream, None)
         invocation.finish()
+        # Its context holds the invocation: the circle would be left to the collector.
+        invocation.task = None
         if self._draining:
             self._check_drained()
 

@@ -33,6 +33,10 @@ MEMORY_CHECK_NS = 20_000_000
 """A process in use is looked at this often at least, for its memory."""
 
 
+def _closed() -> None:
+    """What an entry that is closed calls."""
+
+
 class Metered(Protocol):
     """What a meter needs of a sandbox."""
 
@@ -166,6 +170,8 @@ class Meter:
         else:
             self._settle(self._read(exact=False))
         self._charges.remove(charge)
+        # What it would call mostly holds who holds it: the circle would be left to the collector.
+        charge.on_expired = _closed
         self._standing -= charge.standing
         used_ns = self._share_ns - charge.start_share_ns
         self._allowed_ns -= max(0, charge.budget_ns - used_ns)
