@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -56,7 +57,6 @@ class ZygoteProcess:
         self._process = process
         self._control = control
         self._pidfd = os.pidfd_open(process.pid)
-        self._orders = 0
         self._pending: dict[int, _Pending] = {}
         self._living: dict[int, Sandbox] = {}
         self._outbox: deque[tuple[bytes, tuple[int, ...]]] = deque()
@@ -107,6 +107,11 @@ class ZygoteProcess:
         """True while it takes orders."""
         return self._connected and not self._retired
 
+    def _unused_number(self) -> int:
+        """Random: an instance may find its own, and it is not to count how many there were."""
+        number = secrets.randbits(48)
+        return self._unused_number() if number in self._pending else number
+
     def order(self, spec: SandboxSpec, *, probe: bool = False) -> asyncio.Future[Sandbox]:
         """Order an instance; the future is done when it was forked, not yet jailed.
 
@@ -119,10 +124,10 @@ class ZygoteProcess:
         wire.setblocking(False)
         os.set_blocking(log_fd, False)
         pending = _Pending(spec, wire, log_fd)
-        self._orders += 1
-        self._pending[self._orders] = pending
+        number = self._unused_number()
+        self._pending[number] = pending
         order = messages.SpawnOrder(
-            order=self._orders,
+            order=number,
             memory_bytes=spec.memory_bytes,
             scratch_bytes=spec.scratch_bytes,
             bundle_bytes=spec.bundle_bytes,
