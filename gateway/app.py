@@ -217,6 +217,7 @@ class Node:
             queue_seconds=config.queue_seconds,
             idle_seconds=IDLE_SECONDS,
             max_instances=MAX_INSTANCES,
+            memory_bytes=config.sandbox.memory_mb * MIB,
         )
         stack.push_async_callback(pool.close)
         resolver = Resolver(store, config)

@@ -155,6 +155,8 @@ def _sandbox(config: Config) -> _Problem | None:
     ):
         least = f"use 0 or at least {LEAST_ROTATION_SECONDS}"
         return ("sandbox", "zygote_rotation_seconds"), least
+    if not 0 <= settings.memory_mb < 1 << 31:
+        return ("sandbox", "memory_mb"), f"{settings.memory_mb} is out of range; use at least 0"
     if not 0 <= settings.spares <= MOST_SPARES:
         return ("sandbox", "spares"), f"{settings.spares} is out of range; use 0 to {MOST_SPARES}"
     return None

@@ -92,6 +92,8 @@ class SandboxConfig(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     """``auto``, or ``required``: also refuse to start where none can be made."""
     zygote_rotation_seconds: int = 3600
     """How long instances come from one zygote, whose address layout and hash seed they share."""
+    memory_mb: int = 0
+    """What all instances may hold together, MiB; 0: three quarters of the machine's memory."""
     spares: int = 2
     """Processes of each plan's size that wait, jailed, for a script to serve; 0: none."""
 

@@ -29,6 +29,7 @@ from gateway.model.script import ScriptKey, Version
 from gateway.observer import Observer
 from gateway.pool.group import Group
 from gateway.pool.instance import Instance, State
+from gateway.pool.memory import MemoryBudget
 from gateway.pool.starter import Starter
 from gateway.pool.turns import Turns
 from gateway.pool.upkeep import Upkeep
@@ -52,12 +53,14 @@ class Pool:
         queue_seconds: float,
         idle_seconds: float,
         max_instances: int,
+        memory_bytes: int = 0,
     ) -> None:
         self._starter = starter
         self._load_version = load_version
         self._observer = observer
         self._patience_seconds = queue_seconds + starter.wall_seconds
         self._max_instances = max_instances
+        self._memory = MemoryBudget(memory_bytes)
         self._groups: dict[str, Group] = {}
         self._by_key: dict[ScriptKey, set[str]] = {}
         self._starts: set[asyncio.Task[None]] = set()
@@ -198,7 +201,8 @@ class Pool:
         return min(self._squeezed, key=lambda group: held[group.tenant], default=None)
 
     def _has_room(self) -> bool:
-        return len(self._live) + self._starting < self._max_instances
+        full = len(self._live) + self._starting >= self._max_instances
+        return not full and not self._memory.exceeded
 
     def _squeeze(self, group: Group) -> None:
         """Note that the node is full, and have the tenant with most give up one it has too many."""
@@ -306,6 +310,9 @@ class Pool:
     def sweep(self) -> None:
         """End what was idle for long or is outdated, and forget what is over."""
         self._upkeep.sweep()
+        for instance in self._memory.look(self._live):
+            instance.stop("evicted for its memory")
+        self._give_room()
         self._turns.forget_settled()
         for group in list(self._groups.values()):
             if group.is_spent():

@@ -50,6 +50,7 @@ class Place:
     directories: dict[str, Path]
     """By controller; one and the same under v2."""
     oom_file: str
+    usage_file: str
 
     def __str__(self) -> str:
         where = ", ".join(map(str, dict.fromkeys(self.directories.values())))
@@ -94,7 +95,7 @@ def _find_v2(directory: Path, offered: list[str]) -> Place:
         if not os.access(directory / name, os.W_OK):
             raise CgroupsUnavailable(f"{directory / name} cannot be written")
     controllers = [name for name in (_MEMORY, _PIDS) if name in offered]
-    return Place("v2", dict.fromkeys(controllers, directory), "memory.events")
+    return Place("v2", dict.fromkeys(controllers, directory), "memory.events", "memory.current")
 
 
 def _find_v1(mounts: dict[str, tuple[Path, str]], memberships: dict[str, str]) -> Place:
@@ -105,7 +106,7 @@ def _find_v1(mounts: dict[str, tuple[Path, str]], memberships: dict[str, str]) -
             found[controller] = directory
     if _MEMORY not in found or os.geteuid() != 0:
         raise CgroupsUnavailable("no memory controller that this process may use")
-    return Place("v1", found, "memory.oom_control")
+    return Place("v1", found, "memory.oom_control", "memory.usage_in_bytes")
 
 
 def _mounts(table: str) -> Iterator[tuple[str, tuple[Path, str]]]:
@@ -137,10 +138,18 @@ def _own_directory(
 class Group:
     """The account of one instance."""
 
-    def __init__(self, owner: Cgroups, directories: Iterable[Path], oom_file: Path) -> None:
+    def __init__(
+        self, owner: Cgroups, directories: Iterable[Path], oom_file: Path, usage_file: Path
+    ) -> None:
         self._owner = owner
         self.directories = tuple(directories)
         self._oom_file = oom_file
+        self._usage_file = usage_file
+
+    def used_bytes(self) -> int:
+        """Return the memory on its account; 0 when that cannot be read."""
+        used = _read(self._usage_file).strip()
+        return int(used) if used.isdigit() else 0
 
     def ran_out_of_memory(self) -> bool:
         """Say whether the kernel killed in it, for its memory."""
@@ -187,7 +196,8 @@ class Cgroups:
         name = str(next(self._numbers))
         own = {key: path / name for key, path in self._directories.items()}
         unique = dict.fromkeys(own.values())
-        group = Group(self, unique, own[_MEMORY] / self.place.oom_file)
+        memory = own[_MEMORY]
+        group = Group(self, unique, memory / self.place.oom_file, memory / self.place.usage_file)
         try:
             for directory in unique:
                 directory.mkdir()

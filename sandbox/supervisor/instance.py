@@ -18,6 +18,8 @@ from sandbox.supervisor.cgroups import Group
 from sandbox.supervisor.cpuclock import NICE, CpuClock
 
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+_JAILED_BYTES: Final = 3 << 20
+"""Pages of its own that an instance has once it is jailed."""
 
 
 def host_pid(pidfd: int) -> int:
@@ -67,6 +69,16 @@ class Sandbox:
         except FileNotFoundError as error:
             raise ProcessLookupError(f"process {self.pid} is gone") from error
         return int(fields[1]) * _PAGE
+
+    def held_bytes(self) -> int:
+        """Return about what would be free if it ended, its files in memory included where known."""
+        used = self.group.used_bytes() if self.group is not None else 0
+        if not used:
+            try:
+                used = max(0, self.rss_bytes() - self.base_rss_bytes)
+            except ProcessLookupError:
+                return 0
+        return used + _JAILED_BYTES
 
     def settle(self) -> None:
         """Give way to the gateway, and note the memory that comes with every instance."""

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway import app
+from gateway.config import Config
 from tests.support.node import LiveNode, live_node
+from tests.support.served import descendants
 
 ROOM = 3
 NAP_SECONDS = 0.2
@@ -21,6 +25,15 @@ from workers import Response
 def on_fetch(request, env, ctx):
     time.sleep({NAP_SECONDS})
     return Response("rested")
+"""
+BUDGET_MB = 150
+HOLDING_MB = 40
+"""Three have room, with what the runtime takes; four have not."""
+HOLDING = f"""
+from workers import Response
+kept = bytearray(b"x") * ({HOLDING_MB} << 20)
+async def on_fetch(request, env, ctx):
+    return Response("ok")
 """
 QUIET = """
 from workers import Response
@@ -63,3 +76,25 @@ def test_a_quiet_tenant_gets_room_beside_one_that_fills_the_node(node: LiveNode)
             over.set()
         assert {status for one in storm for status in one.result()} == {200}
     assert max(took) < 10 * NAP_SECONDS
+
+
+def with_little_memory(config: Config) -> Config:
+    sandbox = msgspec.structs.replace(config.sandbox, memory_mb=BUDGET_MB, spares=0)
+    return msgspec.structs.replace(config, sandbox=sandbox)
+
+
+def test_beyond_the_memory_budget_the_least_recently_used_leave(tmp_path: Path) -> None:
+    with live_node(tmp_path / "data", with_little_memory) as node:
+        before = descendants(os.getpid())
+        processes = {}
+        for number in range(6):
+            earlier = descendants(os.getpid())
+            node.deploy(f"thing-{number}", HOLDING)
+            (processes[number],) = descendants(os.getpid()) - earlier
+        deadline = time.monotonic() + 20
+        while len(left := descendants(os.getpid()) - before) * HOLDING_MB > BUDGET_MB:
+            assert time.monotonic() < deadline, f"{len(left)} instances stay"
+            time.sleep(0.05)
+        assert left == {processes[number] for number in (3, 4, 5)}
+        for number in range(6):
+            assert node.request(f"thing-{number}").text == "ok"
