@@ -56,6 +56,15 @@ def test_an_invocation_is_one_line_with_its_logs_and_exceptions_below() -> None:
     ]
 
 
+def test_a_notice_of_the_platforms_is_one_line() -> None:
+    notice = {"type": "deployment", "message": "Deployed by rollback: version \x1b[2Jv1 at 100 %"}
+    logs = [{"level": "warn", "message": [notice["message"]], "timestamp": 1}]
+    (line,) = printed({**ITEM, "event": notice, "logs": logs, "exceptions": [], "truncated": False}
+                      ).splitlines()  # fmt: skip
+    assert line.startswith("Deployed by rollback: version ")
+    assert "\x1b" not in line
+
+
 def test_a_tenant_cannot_drive_the_terminal_of_whoever_tails() -> None:
     evil = "\x1b]0;owned\x07\x1b[2J\r\x9b31m[red]x[/red]\u202eabc"
     item = {
