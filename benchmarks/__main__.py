@@ -11,8 +11,10 @@ from pathlib import Path
 from benchmarks import (
     abuse,
     cold,
+    density,
     leaks,
     limits,
+    noisy,
     report,
     routes,
     spawn,
@@ -29,8 +31,10 @@ SCENARIOS = {
     "abuse": abuse.run,
     "warm": warm.run,
     "cold": cold.run,
+    "density": density.run,
     "leaks": leaks.run,
     "limits": limits.run,
+    "noisy": noisy.run,
     "routes": routes.run,
     "spawn": spawn.run,
     "spent": spent.run,
@@ -46,7 +50,8 @@ def main() -> int:
         prog="python -m benchmarks",
         description="Scenarios: abuse (hostile workers beside honest visitors), warm (requests/s "
         "beside its peers), cold (first request to a "
-        "never-run script), limits (CPU overshoot), routes (up to a million hostnames), "
+        "never-run script), density (memory of an idle instance), noisy (beside a tenant that burns "
+        "every instance it may have), limits (CPU overshoot), routes (up to a million hostnames), "
         "tenants (many clients and tenants, one hostile), spawn (an instance with every barrier, "
         "beside bwrap and nsjail), leaks (what a great many spawns leave behind), "
         "storm (random hostile frames from eight instances), stream (large bodies, slow readers, "
