@@ -50,7 +50,7 @@ def main() -> int:
         prog="python -m benchmarks",
         description="Scenarios: abuse (hostile workers beside honest visitors), warm (requests/s "
         "beside its peers), cold (first request to a "
-        "never-run script), density (memory of an idle instance), noisy (beside a tenant that burns "
+        "never-run script), density (memory of an idle instance), noisy (beside who burns "
         "every instance it may have), limits (CPU overshoot), routes (up to a million hostnames), "
         "tenants (many clients and tenants, one hostile), spawn (an instance with every barrier, "
         "beside bwrap and nsjail), leaks (what a great many spawns leave behind), "
