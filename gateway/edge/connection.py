@@ -269,7 +269,7 @@ class HttpConnection(PatientProtocol):
         return target.path, target.query
 
     def _scope(self, raw_path: bytes, query: bytes, method: str, version: str) -> dict[str, Any]:
-        scope = cast("dict[str, Any]", self.scope)
+        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
         path = raw_path.decode("latin-1")
         scope["method"] = method
         scope["http_version"] = version
@@ -306,7 +306,8 @@ class HttpConnection(PatientProtocol):
         if plain and free and keep and self._express is not None:
             express = ExpressCycle(self, self._express, scope)
             if express.board():
-                self.cycle = self._running = cast("Any", express)
+                turn: Any = express  # for uvicorn it is a cycle like its own
+                self.cycle = self._running = turn
                 return
         self.cycle = kind(
             scope=cast("Any", scope),
