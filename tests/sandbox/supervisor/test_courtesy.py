@@ -10,6 +10,7 @@ import pytest
 
 from sandbox.supervisor.courtesy import MEMORY_NS, Courtesy
 from sandbox.supervisor.cpuclock import LOW_NICE, NICE, CpuClock
+from tests.support.served import wait_until
 
 MS = 1_000_000
 
@@ -71,13 +72,16 @@ def test_the_kernel_is_told_and_the_clock_stays_exact() -> None:
     with subprocess.Popen(
         [sys.executable, "-c", burn], stdout=subprocess.PIPE, process_group=0
     ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        clock = CpuClock(process.pid)
-        for on, nice in ((True, LOW_NICE), (False, NICE)):
-            clock.give_way(on)
-            before = clock.read(exact=True)
-            assert os.getpriority(os.PRIO_PROCESS, process.pid) in (nice, nice + 1)
-            assert clock.read(exact=True) > before
-        process.kill()
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            clock = CpuClock(process.pid)
+            for on, nice in ((True, LOW_NICE), (False, NICE)):
+                clock.give_way(on)
+                before = clock.read(exact=True)
+                assert os.getpriority(os.PRIO_PROCESS, process.pid) in (nice, nice + 1)
+                # Others may have the cores now.
+                wait_until(lambda: clock.read(exact=True) > before, 20)  # noqa: B023
+        finally:
+            process.kill()
     clock.give_way(True)
