@@ -249,7 +249,9 @@ def open_arena(folder: Path, cases: list[Case], level: str) -> Iterator[Arena]:
     for plan in plans.values():
         plan["subrequests"] = SUBREQUESTS
     config = folder / "routing.yaml"
-    config.write_text(json.dumps({"plans": plans, "sandbox": {"minimum_level": level}}))
+    # What an attack leaves behind is counted: no spares that come and go by themselves.
+    sandbox = {"minimum_level": level, "spares": 0}
+    config.write_text(json.dumps({"plans": plans, "sandbox": sandbox}))
     with serve(folder / "state", "--config", str(config)) as node:
         arena = Arena(node, folder)
         try:
