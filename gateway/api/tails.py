@@ -13,9 +13,10 @@ from starlette.routing import Route
 from gateway.accounts import Scope
 from gateway.api.endpoint import Call, endpoint
 from gateway.api.errors import TooManyTails
-from gateway.api.services import Services, TailSource, TailSubscription
+from gateway.api.services import Services, TailSubscription
 from gateway.catalog.owners import check_script_name, owner_within
 from gateway.errors import WaypostError
+from gateway.telemetry.filters import Filters
 
 HEARTBEAT_SECONDS: Final = 10.0
 """How often an idle tail says that it is alive."""
@@ -32,7 +33,7 @@ def routes(services: Services) -> list[Route]:
 async def _tenant_tail(call: Call) -> Response:
     call.require_tenant(call.path("slug"))
     tenant = await call.services.tenants.get(call.path("slug"))
-    return _stream(call.services.tail, None, tenant.slug)
+    return _stream(call, None, tenant.slug)
 
 
 async def _script_tail(call: Call) -> Response:
@@ -40,12 +41,14 @@ async def _script_tail(call: Call) -> Response:
     name = call.path("name")
     check_script_name(name)
     owner = await owner_within(call.services.tenants, name, call.scope)
-    return _stream(call.services.tail, name, owner.slug)
+    return _stream(call, name, owner.slug)
 
 
-def _stream(source: TailSource, script: str | None, tenant: str) -> Response:
+def _stream(call: Call, script: str | None, tenant: str) -> Response:
+    # Invocations only, unless asked: that is what readers of TraceItems expect.
+    everything = Filters(()) if call.query("deployments") == "true" else None
     try:
-        subscription = source.subscribe(script=script, tenant=tenant)
+        subscription = call.services.tail.subscribe(script=script, tenant=tenant, wanted=everything)
     except WaypostError as error:
         raise TooManyTails(str(error), fix="close another tail first") from None
     return StreamingResponse(

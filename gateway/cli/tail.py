@@ -62,6 +62,8 @@ def tail(
         f"/v1/scripts/{segment(name)}/tail" if name else f"/v1/tenants/{segment(tenant or '')}/tail"
     )
     machine = session.output.json_mode or output_format is Format.JSON
+    if not machine and status is None:
+        path += "?deployments=true"
     try:
         with session.client() as client:
             for item in follow(client, path, session.output.note):

@@ -164,11 +164,11 @@ class TailHub(Observer):
                 self._put(listener, item)
 
     def deployed(self, script: Script, why: str, message: str) -> None:
-        """Tell of a new deployment."""
+        """Tell of a new deployment those who want to know."""
         about = _Topic(*script.key, script.tenant)
         item = b""
         for listener in self._listeners(about):
-            if listener.wanted is None or listener.wanted.news:
+            if listener.wanted is not None and listener.wanted.news:
                 item = item or deployment_item(script, why, message)
                 self._put(listener, item)
 

@@ -52,10 +52,11 @@ def test_a_deployment_that_fails_is_undone_and_told(careful: LiveNode) -> None:
     good = careful.deploy("wobbly", GOOD)["deployment_id"]
     assert [careful.request("wobbly").status_code for _ in range(5)] == [200] * 5
     bad = careful.deploy("wobbly", BAD)["deployment_id"]
-    with careful.tail("wobbly") as tail:
+    with careful.tail("wobbly", "?deployments=true") as tail, careful.tail("wobbly") as plain:
         asked = ask_until(careful, "wobbly", 200)
         assert asked > 9
         told = next(item for item in tail.wait(asked + 1) if "message" in item["event"])
+        assert all("request" in item["event"] for item in plain.wait(asked))
     assert told["event"]["message"].startswith(f"Deployed by rollback: version {good} at 100 %")
     assert "requests failed" in told["waypost"]["message"]
     back = newest(careful, "wobbly")

@@ -71,9 +71,9 @@ class LiveNode:
         return self.client.request(method, path, headers=headers, **more)
 
     @contextmanager
-    def tail(self, name: str) -> Iterator[Tail]:
+    def tail(self, name: str, query: str = "") -> Iterator[Tail]:
         """Listen to a script's tail."""
-        tail = Tail(self.api, f"/v1/scripts/{name}/tail")
+        tail = Tail(self.api, f"/v1/scripts/{name}/tail{query}")
         try:
             yield tail
         finally:
