@@ -8,9 +8,12 @@ import os
 import signal
 import sqlite3
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
@@ -94,10 +97,20 @@ def cut_short(
     return news
 
 
+@pytest.fixture
+def processes() -> Iterator[ForkServerContext]:
+    """Processes that start fast; nothing of them stays, for tests that count their children."""
+    context = multiprocessing.get_context("forkserver")
+    yield context
+    forkserver._forkserver._stop()  # type: ignore[attr-defined]
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
+
+
 @pytest.mark.anyio
 @pytest.mark.timeout(120)
-async def test_a_change_is_whole_or_not_at_all(tmp_path: Path) -> None:
-    processes = multiprocessing.get_context("forkserver")
+async def test_a_change_is_whole_or_not_at_all(
+    tmp_path: Path, processes: ForkServerContext
+) -> None:
     processes.set_forkserver_preload(["tests.support.changing"])
     state, interrupted = State("", None), 0
     for seed in range(KILLS):
