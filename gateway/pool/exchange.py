@@ -105,15 +105,20 @@ class Exchange:
     # What the corridor awaits
 
     async def response(self) -> ResponseHead:
-        """The response's head. Raises the Refusal that ended the invocation instead."""
-        while self.head is None or not self.ended:
-            # A failure before the head is used counts, although a head has come as well.
-            if self.failure is not None:
-                raise self.failure
-            if self.head is not None:
-                break
+        """The response's head. Raises the Refusal that ended the invocation instead.
+
+        A failure that followed body bytes is raised after them: how an answer ends must not depend
+        on whether its pieces came together.
+        """
+        while True:
+            failure = self.failure
+            if self.head is not None and (failure is None or self.ended):
+                return self.head
+            if failure is not None:
+                if not self._chunks or self.head is None or isinstance(failure, ProtocolViolation):
+                    raise failure
+                return self.head
             await self.changed()
-        return self.head
 
     async def next_chunk(self) -> bytes | None:
         """The next piece of the response body, None at its end. Raises as ``response``."""
