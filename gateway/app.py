@@ -35,6 +35,7 @@ from gateway.edge.connection import HttpConnection
 from gateway.edge.cycle import with_refusals
 from gateway.edge.forwarded import Forwarded, TrustedProxies
 from gateway.edge.opener import with_openers
+from gateway.edge.proxied import ProxiedConnection
 from gateway.edge.reply import send_error_page
 from gateway.edge.server import Server, within_descriptors
 from gateway.model.script import Script, ScriptKey
@@ -276,11 +277,15 @@ class Node:
         drain_seconds: int,
     ) -> None:
         bounds = within_descriptors(self.config.http)
+        kind: Callable[..., HttpConnection] = HttpConnection
+        if bounds.proxy_protocol and isinstance(app, Edge):
+            proxies = TrustedProxies(self.config.routing.trusted_proxies)
+            kind = partial(ProxiedConnection, proxies=proxies)
         server = Server(
             uvicorn.Config(
                 app,  # type: ignore[arg-type]
                 http=partial(
-                    HttpConnection,
+                    kind,
                     bounds=bounds,
                     ping_seconds=self.config.websocket.ping_seconds,
                     express=app if isinstance(app, Edge) else None,

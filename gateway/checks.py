@@ -144,6 +144,13 @@ def _networks(config: Config) -> _Problem | None:
     return None
 
 
+def _proxy_protocol(config: Config) -> _Problem | None:
+    if config.http.proxy_protocol and not config.routing.trusted_proxies:
+        reason = "needs routing.trusted_proxies: a header is read from those networks only"
+        return ("http", "proxy_protocol"), reason
+    return None
+
+
 def _sandbox(config: Config) -> _Problem | None:
     settings = config.sandbox
     if settings.minimum_level not in MINIMUM_LEVELS:
@@ -181,6 +188,7 @@ _RULES: Final[tuple[Callable[[Config], _Problem | None], ...]] = (
     _numbers,
     _hostnames,
     _networks,
+    _proxy_protocol,
     _sandbox,
     _names,
 )

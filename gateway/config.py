@@ -29,6 +29,9 @@ class Http(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long a connection is kept open between requests."""
     stall_seconds: float = 30.0
     """How long a client may send no byte of a body, or read none of an answer that waits for it."""
+    proxy_protocol: bool = False
+    """Connections of trusted proxies to the tenants' listener begin with a PROXY protocol header,
+    version 1 or 2; those without one are refused."""
 
 
 class WebSockets(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

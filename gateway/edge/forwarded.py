@@ -70,8 +70,13 @@ class TrustedProxies:
         """Whether this address is one of the operator's proxies."""
         return self._any and self._is_trusted(address)
 
-    def resolve(self, peer: str, scheme: str, headers: HeaderList) -> Forwarded:
-        """Account for the proxies. ``headers`` are clean: lower-case names, at most one Host."""
+    def resolve(
+        self, peer: str, scheme: str, headers: HeaderList, *, believed: bool = True
+    ) -> Forwarded:
+        """Account for the proxies. ``headers`` are clean: lower-case names, at most one Host.
+
+        Not ``believed`` is a proxy that may pass on what a client claims.
+        """
         kept: HeaderList = []
         claims: HeaderList = []
         host = b""
@@ -84,7 +89,7 @@ class TrustedProxies:
                 host = field[1]
             kept.append(field)
         client = peer
-        trusted = self.trusts(peer)
+        trusted = believed and self.trusts(peer)
         if trusted and claims:
             client = self._client(peer, _joined(claims, _FOR))
             claimed_scheme = _last(claims, _PROTO).decode("latin-1").lower()

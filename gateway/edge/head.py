@@ -9,6 +9,7 @@ from gateway.bindings.hops import HEADER as HOPS
 from gateway.config import Routing
 from gateway.edge.forwarded import Forwarded, TrustedProxies
 from gateway.edge.headers import clean_request_headers
+from gateway.edge.proxy_header import Itself
 from gateway.errors import BadRequest
 from gateway.model.http import HeaderList
 from gateway.routing.hosts import normalise_host
@@ -59,7 +60,9 @@ class HeadReader:
     def read(self, raw: HeaderList, scheme: str, peer: Peer) -> Head:
         """Read the fields of a request. Raises BadRequest or HeadersTooLarge."""
         address = peer[0] if peer else ""
-        known = self._proxies.resolve(address, scheme, clean_request_headers(raw))
+        known = self._proxies.resolve(
+            address, scheme, clean_request_headers(raw), believed=not isinstance(peer, Itself)
+        )
         if not known.authority:
             raise BadRequest("The request names no host.")
         try:

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import http.client
-import json
-import os
-import shutil
-import socket
 import ssl
-import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import msgspec
 import pytest
 
 from gateway.config import Config, Routing
+from tests.support.fronts import (
+    BASE,
+    EXAMPLES,
+    Front,
+    certificate,
+    example,
+    free_port,
+    needs,
+    running,
+)
 from tests.support.node import LiveNode, live_node
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
-BASE = "apps.example.com"
 APP = """
 import asyncio, json
 
@@ -51,37 +52,6 @@ async def app(scope, receive, send):
 """
 
 
-class Front:
-    """A TLS front on a port of this machine."""
-
-    def __init__(self, node: LiveNode, port: int) -> None:
-        self.node = node
-        self.port = port
-
-    def connect(self, hostname: str) -> http.client.HTTPConnection:
-        """A TLS connection that asks for a hostname; its certificate is not judged."""
-        context = ssl.create_default_context()
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        plain = socket.create_connection(("127.0.0.1", self.port), timeout=20)
-        connection = http.client.HTTPConnection(hostname)
-        try:
-            connection.sock = context.wrap_socket(plain, server_hostname=hostname)
-        except BaseException:
-            plain.close()
-            raise
-        return connection
-
-    def ask(self, hostname: str, method: str = "GET", **more: Any) -> tuple[int, Any]:
-        connection = self.connect(hostname)
-        try:
-            connection.request(method, "/", **more)
-            answer = connection.getresponse()
-            body = answer.read()
-            return answer.status, json.loads(body) if answer.status == 200 else body
-        finally:
-            connection.close()
-
-
 def with_front(config: Config) -> Config:
     routing = Routing(base_domain=BASE, trusted_proxies=("127.0.0.1/32",))
     return msgspec.structs.replace(config, routing=routing)
@@ -93,44 +63,6 @@ def behind(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
         node.deploy("acme", APP, plan="enterprise")
         node.api.put("/v1/routes/www.shop.test", json={"script": "acme"}).raise_for_status()
         yield node
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-@contextmanager
-def running(command: list[str], port: int, **environment: str) -> Iterator[None]:
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    assert process.stdout is not None
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                break
-            except OSError:
-                assert process.poll() is None, process.stdout.read().decode()
-                assert time.monotonic() < deadline, "the front does not listen"
-                time.sleep(0.05)
-        yield
-    finally:
-        process.terminate()
-        process.communicate(timeout=20)
-
-
-def needs(program: str) -> str:
-    """The program; nginx stands where an ordinary user's path does not lead."""
-    found = shutil.which(program, path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None:
-        pytest.skip(f"{program} is not installed")
-    return found
 
 
 @contextmanager
@@ -156,19 +88,14 @@ def caddy(node: LiveNode, directory: Path) -> Iterator[Front]:
 @contextmanager
 def nginx(node: LiveNode, directory: Path) -> Iterator[Front]:
     program, port = needs("nginx"), free_port()
-    key, certificate = directory / "key.pem", directory / "certificate.pem"
-    new = f"req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN={BASE}".split()
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([needs("openssl"), *new, *files], check=True, capture_output=True)
-    text = (EXAMPLES / "nginx.conf").read_text()
-    for of_example, here in (
-        ("127.0.0.1:8787", f"127.0.0.1:{node.started.tenant_port}"),
-        ("listen 443", f"listen 127.0.0.1:{port}"),
-        (f"/etc/ssl/{BASE}.pem", str(certificate)),
-        (f"/etc/ssl/{BASE}.key", str(key)),
-    ):
-        assert of_example in text
-        text = text.replace(of_example, here)
+    found, key = certificate(directory)
+    changes = {
+        "127.0.0.1:8787": f"127.0.0.1:{node.started.tenant_port}",
+        "listen 443": f"listen 127.0.0.1:{port}",
+        f"/etc/ssl/{BASE}.pem": str(found),
+        f"/etc/ssl/{BASE}.key": str(key),
+    }
+    text = example("nginx.conf", changes)
     temporary = "".join(
         f"{kind}_temp_path {directory}/{kind};\n"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -113,6 +113,11 @@ routing:
             "2: routing.base_domain: 'a.example:80': give a host name without port",
         ),
         ("routing:\n  tenant_header: 'X Tenant'\n", "2: routing.tenant_header: a header name"),
+        (
+            "http:\n  proxy_protocol: true\n",
+            "2: http.proxy_protocol: needs routing.trusted_proxies",
+        ),
+        ("http:\n  proxy_protocol: v2\n", "2: http.proxy_protocol: expected true or false"),
         ("access_log:\n  path: ../x\n", "2: access_log.path: must lie below"),
         ("data_dir: ''\n", "1: data_dir: must not be empty"),
         ("default_namespace: a/b\n", "1: default_namespace: a namespace is"),

@@ -65,8 +65,9 @@ class _Stream:
 class Wire:
     """A connection as a client sees it that writes its own bytes."""
 
-    def __init__(self, port: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=LATE)
+    def __init__(self, port: int, source: str = "127.0.0.1") -> None:
+        address = ("127.0.0.1", port)
+        self.socket = socket.create_connection(address, timeout=LATE, source_address=(source, 0))
         self._file = self.socket.makefile("rb")
 
     def send(self, data: bytes) -> None:
