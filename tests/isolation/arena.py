@@ -14,8 +14,16 @@ from typing import Any, Final
 
 import httpx
 
+from gateway.config import SandboxConfig
 from tests.support.node import SCRIPTS, Tail
-from tests.support.served import Served, descendants, parent, serve, wait_until_gone
+from tests.support.served import (
+    Served,
+    descendants,
+    parent,
+    serve,
+    wait_until,
+    wait_until_gone,
+)
 
 from .casebook import Case
 
@@ -37,6 +45,8 @@ VICTIM_SECONDS: Final = 2.0
 """The victim is answered within, whatever the hostile ones do."""
 PATIENCE_SECONDS: Final = 20.0
 SUBREQUESTS: Final = 5
+AT_REST: Final = 1 + SandboxConfig().spares
+"""Instances when nothing happens: the victim's, and the spares of the one size there is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +119,8 @@ class Arena:
         )
         self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_SECONDS)
         self._hostile = self._asked = 0
-        self.zygote = self.family()
+        [keeper] = _children(self.pid)
+        self.zygote = {keeper, *_children(keeper)}
         assert len(self.zygote) == 2, "keeper and zygote"
         self._settle()
 
@@ -125,6 +136,7 @@ class Arena:
         self.deploy(first, HELLO.format("first"))
         self._ask(first, "/?")
         self.remove(first)
+        wait_until(self.is_at_rest)
         self.rss = self.memory("VmRSS")
         self.descriptors = self.count_descriptors()
 
@@ -239,6 +251,14 @@ class Arena:
         """Processes of instances: what is below the gateway beside keeper and zygote."""
         return self.family() - self.zygote
 
+    def is_at_rest(self) -> bool:
+        """Whether there are as many instances as when nothing happens."""
+        return len(self.instances()) == AT_REST
+
+
+def _children(pid: int) -> set[int]:
+    return {child for child in descendants(pid) if parent(child) == pid}
+
 
 @contextmanager
 def open_arena(folder: Path, cases: list[Case], level: str) -> Iterator[Arena]:
@@ -249,8 +269,7 @@ def open_arena(folder: Path, cases: list[Case], level: str) -> Iterator[Arena]:
     for plan in plans.values():
         plan["subrequests"] = SUBREQUESTS
     config = folder / "routing.yaml"
-    # What an attack leaves behind is counted: no spares that come and go by themselves.
-    sandbox = {"minimum_level": level, "spares": 0}
+    sandbox = {"minimum_level": level}
     config.write_text(json.dumps({"plans": plans, "sandbox": sandbox}))
     with serve(folder / "state", "--config", str(config)) as node:
         arena = Arena(node, folder)
