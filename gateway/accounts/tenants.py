@@ -17,6 +17,7 @@ from typing import Final, Protocol
 from gateway.accounts.errors import BadSlug, TenantConflict, TenantMissing, UnknownPlan
 from gateway.config import Config
 from gateway.errors import ControlError
+from gateway.model.audit import Kind, implied
 from gateway.model.naming import MAX_SLUG, is_label, owner_slugs
 from gateway.model.script import Script, ScriptKey, Tenant, TenantStatus
 from gateway.observer import Changes
@@ -130,7 +131,8 @@ class Tenants:
             owner = await self.owner_or_new(script)
             if await self._store.get_tenant(owner.slug) is None:
                 await self._check_new(owner.slug)
-                await self._save(owner)
+                with implied(Kind.TENANT, "tenant.put", owner.slug):
+                    await self._save(owner)
             yield owner
 
     async def _save(self, tenant: Tenant) -> None:

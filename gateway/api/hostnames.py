@@ -75,5 +75,6 @@ async def _bulk(call: Call) -> Response:
     with call.services.bulk_routes() as bulk:
         async for line in read_lines(call.request, MAX_BULK, MAX_LINE):
             await bulk.add(line)
+        call.trail.detail["routes"] = bulk.count
         stored = await bulk.commit()
     return plain({"routes": stored.routes, "tenants_created": stored.tenants_created})

@@ -56,8 +56,6 @@ async def _issue(call: Call) -> Response:
     body = await read_json(call.request, TokenBody, optional=True)
     grant = Grant(body.label, body.scope, body.script, _milliseconds(body.expires_on))
     issued = await call.services.tokens.issue(owner, grant)
-    call.trail.target = "/".join(filter(None, (owner, issued.id)))
-    call.trail.detail.update({"scope": issued.stored.scope, "label": issued.label})
     return plain(_issued_json(issued), status=201)
 
 

@@ -86,6 +86,11 @@ class BulkRoutes:
     ) -> None:
         self._spool.close()
 
+    @property
+    def count(self) -> int:
+        """Routes that were added."""
+        return self._count
+
     async def add(self, line: bytes) -> None:
         """Check the next line. Raises BulkError, naming it."""
         self._line += 1

@@ -19,7 +19,7 @@ from cachetools import LRUCache
 from gateway.catalog.versions import Versions
 from gateway.config import Rollback
 from gateway.errors import WaypostError
-from gateway.model.audit import INTENT, AuditEntry, Intent, script_state
+from gateway.model.audit import INTENT, AuditEntry, Intent, Kind
 from gateway.model.invocation import Invocation
 from gateway.model.script import Deployment, ScriptKey
 from gateway.observer import Observer
@@ -146,10 +146,9 @@ class Rollbacks(Observer):
             target="/".join(key),
             tenant=script.tenant,
             detail={"why": why},
-            before=script_state(script),
         )
         # Written with the deployment; this task makes no other change.
-        INTENT.set(Intent(key, entry))
+        INTENT.set(Intent(Kind.SCRIPT, entry, "/".join(key)))
         await self._versions.deploy(
             key,
             _shares(before),

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, Final
 
 import msgspec
 
-from gateway.model.script import Script, ScriptKey
+from gateway.model.script import Namespace, Script, Tenant
+
+State = dict[str, Any] | None
+MAX_TARGET: Final = 300
+"""Longest target, characters."""
 
 
 class AuditEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,25 +57,47 @@ class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
     """Only entries with a smaller number: the cursor of the next page."""
 
 
+class Kind(StrEnum):
+    """What a change is made to."""
+
+    SCRIPT = "script"
+    TENANT = "tenant"
+    TOKEN = "token"  # noqa: S105
+    HOSTNAME = "hostname"
+    HOSTNAMES = "hostnames"
+    """Many at once."""
+    NAMESPACE = "namespace"
+    KEYS = "keys"
+
+
 @dataclass(slots=True)
 class Intent:
-    """The entry of a change of a script that is about to be made.
+    """The entry of a change that is about to be made.
 
     The store adds it in the transaction of the change, so that neither can be there without the
     other, whatever becomes of the process.
     """
 
-    key: ScriptKey
+    kind: Kind
     entry: AuditEntry
+    name: str | None = None
+    """What is changed; None: whatever is, and its name becomes the target of the entry."""
+    many: bool = False
+    """Several may be changed, each with an entry of its own."""
     noted: bool = False
     """The entry was part of a transaction."""
 
-    def made(self, script: Script | None) -> AuditEntry:
-        """The entry, of a change that leaves this; None: nothing."""
-        before, after = self.entry.before, script_state(script) if script is not None else None
+    def awaits(self, kind: Kind, name: str) -> bool:
+        """Whether a change of this is the one that is meant, and has still to be noted."""
+        same = self.kind is kind and self.name in (None, name)
+        return same and (self.many or not self.noted)
+
+    def made(self, name: str, before: State, after: State) -> AuditEntry:
+        """The entry, of a change from one state to another; None: there is nothing."""
         same = before == after
         return msgspec.structs.replace(
             self.entry,
+            target=self.entry.target if self.name is not None else name[:MAX_TARGET],
             tenant=self.entry.tenant or (before or after or {}).get("tenant"),
             before=None if same else before,
             after=None if same else after,
@@ -77,6 +106,28 @@ class Intent:
 
 INTENT: Final[ContextVar[Intent | None]] = ContextVar("audit_intent", default=None)
 """What the task at hand is about to change."""
+
+
+@contextmanager
+def implied(kind: Kind, action: str, name: str) -> Iterator[None]:
+    """What is changed here is so because of the change at hand, and has an entry of its own."""
+    intent = INTENT.get()
+    if intent is None:
+        yield
+        return
+    entry = msgspec.structs.replace(
+        intent.entry,
+        action=action,
+        target=name,
+        tenant=intent.entry.tenant or name,
+        detail={"because": intent.entry.action},
+        before=None,
+    )
+    reset = INTENT.set(Intent(kind, entry, name))
+    try:
+        yield
+    finally:
+        INTENT.reset(reset)
 
 
 def script_state(script: Script) -> dict[str, Any]:
@@ -89,3 +140,18 @@ def script_state(script: Script) -> dict[str, Any]:
         "limits": script.limits,
         "split": {share.version_id: share.percentage for share in script.split},
     }
+
+
+def tenant_state(tenant: Tenant) -> dict[str, Any]:
+    """A tenant as entries show it."""
+    return {
+        "slug": tenant.slug,
+        "plan": tenant.plan,
+        "status": tenant.status.value,
+        "name": tenant.name,
+    }
+
+
+def namespace_state(namespace: Namespace) -> dict[str, Any]:
+    """A dispatch namespace as entries show it."""
+    return {"id": namespace.id, "name": namespace.name}

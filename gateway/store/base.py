@@ -7,7 +7,7 @@ The routing KV holds ``hostname:<host>`` → JSON ``{"workerName", "namespace", 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -59,10 +59,7 @@ class NamespaceStore(Protocol):
 
 
 class CatalogStore(Protocol):
-    """Namespaces, scripts and their versions.
-
-    Whatever changes a script adds the entry of ``gateway.model.audit.INTENT`` in its transaction.
-    """
+    """Namespaces, scripts and their versions."""
 
     async def put_namespace(self, namespace: Namespace) -> None:
         """Create or rename a namespace."""
@@ -148,6 +145,18 @@ class StoredToken(msgspec.Struct, frozen=True):
     """When it was last used, to about a minute."""
 
 
+def token_state(token: StoredToken) -> dict[str, Any]:
+    """A token as entries of the audit log show it: nothing that could be used as one."""
+    return {
+        "id": token.id,
+        "tenant": token.tenant,
+        "label": token.label,
+        "scope": token.scope,
+        "script": token.script,
+        "expires_ms": token.expires_ms,
+    }
+
+
 class AccountStore(Protocol):
     """Tenants and tokens."""
 
@@ -203,7 +212,11 @@ class Store(
     AuditStore,
     Protocol,
 ):
-    """All aggregates of one node, and its life."""
+    """All aggregates of one node, and its life.
+
+    Whatever is changed adds the entry that ``gateway.model.audit.INTENT`` asks for in its own
+    transaction.
+    """
 
     async def open(self) -> None:
         """Connect and migrate."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from gateway.model.audit import INTENT, AuditEntry, AuditQuery, Intent
+from gateway.model.audit import INTENT, AuditEntry, AuditQuery, Intent, Kind
 from gateway.model.script import Deployment, Module, ScriptKey, Version
 from gateway.store.base import Store
 from gateway.store.sqlite import SqliteStore
@@ -29,9 +29,11 @@ async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 
 @contextmanager
-def intending(action: str, key: ScriptKey = KEY) -> Iterator[Intent]:
-    entry = AuditEntry(at_ms=1, actor="t1", action=action, target="/".join(key))
-    intent = Intent(key, entry)
+def intending(
+    action: str, kind: Kind = Kind.SCRIPT, name: str | None = "production/acme"
+) -> Iterator[Intent]:
+    entry = AuditEntry(at_ms=1, actor="t1", action=action, target=name or "")
+    intent = Intent(kind, entry, name)
     reset = INTENT.set(intent)
     try:
         yield intent
@@ -53,7 +55,7 @@ def version(name: str) -> Version:
 
 async def told(store: Store) -> list[tuple[str, Any]]:
     entries = await store.list_audit(AuditQuery())
-    return [(entry.action, (entry.after or {}).get("version")) for entry in entries]
+    return [(entry.action, (entry.after or entry.detail).get("version")) for entry in entries]
 
 
 async def test_each_change_of_a_script_brings_its_entry(store: Store) -> None:
@@ -70,7 +72,7 @@ async def test_each_change_of_a_script_brings_its_entry(store: Store) -> None:
             await change()
         assert intent.noted, action
     assert await told(store) == [
-        ("delete", None), ("tags", "v2"), ("serve", "v2"), ("add", "v1"), ("put", "v1")
+        ("delete", None), ("tags", "v2"), ("serve", "v2"), ("add", "v2"), ("put", "v1")
     ]  # fmt: skip
     assert {entry.tenant for entry in await store.list_audit(AuditQuery(tenant="acme"))} == {"acme"}
 
@@ -89,7 +91,7 @@ async def test_what_changes_nothing_brings_none(store: Store) -> None:
 
 
 async def test_a_change_of_another_script_is_not_meant(store: Store) -> None:
-    with intending("other", ScriptKey("production", "other")) as intent:
+    with intending("other", name="production/other") as intent:
         await store.put_version(version("v1"))
     await store.put_tags(KEY, ())
     assert not intent.noted

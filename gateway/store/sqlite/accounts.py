@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+import aiosqlite
 import msgspec
 
+from gateway.model.audit import Kind, State, tenant_state
 from gateway.model.script import Tenant, TenantStatus
-from gateway.store.base import StoredToken
+from gateway.store.base import StoredToken, token_state
+from gateway.store.sqlite.audit import Read, noting
 from gateway.store.sqlite.connections import Connections, Row
 from gateway.store.sqlite.kv import HOSTNAMES, TENANT_OF_VALUE
 
@@ -26,7 +29,10 @@ class SqliteAccounts:
 
     async def put_tenant(self, tenant: Tenant) -> None:
         """Create or change a tenant, its plan in the routing KV, in one transaction."""
-        async with self._db.transaction() as connection:
+        async with (
+            self._db.transaction() as connection,
+            noting(connection, Kind.TENANT, tenant.slug, _tenant_by(tenant.slug)),
+        ):
             await connection.execute(
                 "INSERT INTO tenants (slug, status, name, created_ms) VALUES (?, ?, ?, ?)"
                 " ON CONFLICT (slug) DO UPDATE SET status = excluded.status, name = excluded.name",
@@ -52,27 +58,40 @@ class SqliteAccounts:
 
     async def delete_tenant(self, slug: str) -> bool:
         """Remove a tenant with its plan, tokens, scripts and hostnames; False when absent."""
-        async with self._db.transaction() as connection:
+        async with (
+            self._db.transaction() as connection,
+            noting(connection, Kind.TENANT, slug, _tenant_by(slug)) as change,
+        ):
             cursor = await connection.execute("DELETE FROM tenants WHERE slug = ?", (slug,))
             if cursor.rowcount == 0:
+                change.made = False
                 return False
             await connection.execute("DELETE FROM kv WHERE key = ?", (f"plan:{slug}",))
-            await connection.execute(
+            hostnames = await connection.execute(
                 f"DELETE FROM kv WHERE {TENANT_OF_VALUE} = ? AND {HOSTNAMES}",  # noqa: S608
                 (slug,),
             )
-            await connection.execute("DELETE FROM tokens WHERE tenant = ?", (slug,))
+            tokens = await connection.execute("DELETE FROM tokens WHERE tenant = ?", (slug,))
             await connection.execute(
                 "DELETE FROM versions WHERE (namespace, name) IN"
                 " (SELECT namespace, name FROM scripts WHERE tenant = ?)",
                 (slug,),
             )
-            await connection.execute("DELETE FROM scripts WHERE tenant = ?", (slug,))
+            scripts = await connection.execute("DELETE FROM scripts WHERE tenant = ?", (slug,))
+            change.detail = {
+                "scripts": scripts.rowcount,
+                "hostnames": hostnames.rowcount,
+                "tokens": tokens.rowcount,
+            }
             return True
 
     async def put_token(self, token: StoredToken) -> None:
         """Store a token's hash."""
-        async with self._db.transaction() as connection:
+        name = "/".join(filter(None, (token.tenant, token.id)))
+        async with (
+            self._db.transaction() as connection,
+            noting(connection, Kind.TOKEN, name, _token_by(token.id)),
+        ):
             await connection.execute(
                 f"INSERT INTO tokens ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
                 msgspec.structs.astuple(token),
@@ -93,11 +112,15 @@ class SqliteAccounts:
 
     async def replace_token(self, token_id: str, token_hash: str) -> bool:
         """Give a token another secret; False when absent."""
-        async with self._db.transaction() as connection:
+        async with (
+            self._db.transaction() as connection,
+            noting(connection, Kind.TOKEN, token_id, _token_by(token_id)) as change,
+        ):
             cursor = await connection.execute(
                 "UPDATE tokens SET hash = ?, used_ms = NULL WHERE id = ?", (token_hash, token_id)
             )
-            return cursor.rowcount > 0
+            change.made = cursor.rowcount > 0
+            return change.made
 
     async def touch_token(self, token_id: str, used_ms: int) -> None:
         """Note when a token was used."""
@@ -108,9 +131,29 @@ class SqliteAccounts:
 
     async def delete_token(self, token_id: str) -> bool:
         """Revoke a token; False when absent."""
-        async with self._db.transaction() as connection:
+        async with (
+            self._db.transaction() as connection,
+            noting(connection, Kind.TOKEN, token_id, _token_by(token_id)) as change,
+        ):
             cursor = await connection.execute("DELETE FROM tokens WHERE id = ?", (token_id,))
-            return cursor.rowcount > 0
+            change.made = cursor.rowcount > 0
+            return change.made
+
+
+def _tenant_by(slug: str) -> Read:
+    async def read(connection: aiosqlite.Connection) -> State:
+        rows = await connection.execute_fetchall(f"{_TENANTS} WHERE t.slug = ?", (slug,))
+        return next((tenant_state(_tenant(tuple(row))) for row in rows), None)
+
+    return read
+
+
+def _token_by(token_id: str) -> Read:
+    async def read(connection: aiosqlite.Connection) -> State:
+        rows = await connection.execute_fetchall(f"{_TOKENS} WHERE id = ?", (token_id,))
+        return next((token_state(StoredToken(*row)) for row in rows), None)
+
+    return read
 
 
 def _tenant(row: Row) -> Tenant:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import aiosqlite
 import msgspec
 
-from gateway.model.audit import INTENT, AuditEntry, AuditQuery
-from gateway.model.script import Script, ScriptKey
+from gateway.model.audit import INTENT, AuditEntry, AuditQuery, Kind, State
 from gateway.store.sqlite.connections import Connections
 
+Read = Callable[[aiosqlite.Connection], Awaitable[State]]
 _entry = msgspec.json.Decoder(AuditEntry)
 _FILTERS: Final = (
     ("tenant", "tenant = ?"),
@@ -47,16 +49,42 @@ class SqliteAudit:
         ]
 
 
-async def note(connection: aiosqlite.Connection, key: ScriptKey, script: Script | None) -> None:
-    """Add the entry of the change that the open transaction makes, if one is due.
+class Change:
+    """A change that the open transaction makes."""
 
-    ``script``: what it leaves behind; None: nothing.
+    __slots__ = ("detail", "made")
+
+    def __init__(self) -> None:
+        self.made = True
+        """Whether there was anything to change."""
+        self.detail: dict[str, Any] = {}
+        """What else is to be told of it."""
+
+
+@asynccontextmanager
+async def noting(
+    connection: aiosqlite.Connection, kind: Kind, name: str, read: Read
+) -> AsyncIterator[Change]:
+    """Add the entry of the change made inside to its transaction, if one is due.
+
+    ``read`` tells the state of what is changed as the transaction sees it, without any secret.
     """
-    intent = INTENT.get()
-    if intent is None or intent.key != key or intent.noted:
+    intent, change = INTENT.get(), Change()
+    if intent is None or not intent.awaits(kind, name):
+        yield change
         return
-    await _insert(connection, intent.made(script))
+    before = await read(connection)
+    yield change
+    if not change.made:
+        return
+    entry = intent.made(name, before, await read(connection))
+    await _insert(connection, msgspec.structs.replace(entry, detail=entry.detail | change.detail))
     intent.noted = True
+
+
+async def nothing(_: aiosqlite.Connection) -> State:
+    """No state, of changes that have none."""
+    return None
 
 
 async def _insert(connection: aiosqlite.Connection, entry: AuditEntry) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
 from typing import Final
 
 import aiosqlite
 import msgspec
 
+from gateway.model.audit import Kind, State, namespace_state, script_state
 from gateway.model.script import Namespace, Script, ScriptKey, Share
-from gateway.store.sqlite.audit import note
+from gateway.store.sqlite.audit import Change, Read, noting
 from gateway.store.sqlite.connections import Connections, Row
 
 COLUMNS: Final = (
@@ -28,7 +30,10 @@ class SqliteCatalog:
 
     async def put_namespace(self, namespace: Namespace) -> None:
         """Create a namespace, or rename the one with the same id."""
-        async with self._db.transaction() as connection:
+        async with (
+            self._db.transaction() as connection,
+            noting(connection, Kind.NAMESPACE, namespace.name, _namespace_by(namespace.name)),
+        ):
             await connection.execute(
                 "INSERT INTO namespaces (id, name, created_ms) VALUES (?, ?, ?)"
                 " ON CONFLICT (id) DO UPDATE SET name = excluded.name",
@@ -49,23 +54,31 @@ class SqliteCatalog:
 
     async def delete_namespace(self, name: str) -> bool:
         """Remove a namespace without scripts; False when it is absent or has some."""
-        async with self._db.transaction() as connection:
+        async with (
+            self._db.transaction() as connection,
+            noting(connection, Kind.NAMESPACE, name, _namespace_by(name)) as change,
+        ):
             cursor = await connection.execute(
                 "DELETE FROM namespaces WHERE name = ?1"
                 " AND NOT EXISTS (SELECT 1 FROM scripts WHERE namespace = ?1)",
                 (name,),
             )
-            return cursor.rowcount > 0
+            change.made = cursor.rowcount > 0
+            return change.made
 
     async def rename_namespace(self, name: str, new: str) -> bool:
         """Rename a namespace without scripts; False when it is absent or has some."""
-        async with self._db.transaction() as connection:
+        async with (
+            self._db.transaction() as connection,
+            noting(connection, Kind.NAMESPACE, name, _namespace_by(name, new)) as change,
+        ):
             cursor = await connection.execute(
                 "UPDATE namespaces SET name = ?2 WHERE name = ?1"
                 " AND NOT EXISTS (SELECT 1 FROM scripts WHERE namespace = ?1)",
                 (name, new),
             )
-            return cursor.rowcount > 0
+            change.made = cursor.rowcount > 0
+            return change.made
 
     async def count_scripts(self, namespace: str) -> int:
         """Number of scripts in a namespace."""
@@ -94,29 +107,53 @@ class SqliteCatalog:
 
     async def put_tags(self, key: ScriptKey, tags: tuple[str, ...]) -> Script | None:
         """Replace a script's tags; None when it is absent."""
-        async with self._db.transaction() as connection:
+        async with self._db.transaction() as connection, noting_script(connection, key) as change:
             await connection.execute(
                 "UPDATE scripts SET tags = ? WHERE namespace = ? AND name = ?",
                 (_json(tags), *key),
             )
             script = await script_row(connection, key)
-            if script is not None:
-                await note(connection, key, script)
+            change.made = script is not None
             return script
 
     async def delete_script(self, key: ScriptKey) -> bool:
         """Remove a script and its versions; False when it was absent."""
-        async with self._db.transaction() as connection:
+        async with self._db.transaction() as connection, noting_script(connection, key) as change:
             await connection.execute(
                 "DELETE FROM versions WHERE namespace = ? AND name = ?", tuple(key)
             )
             cursor = await connection.execute(
                 "DELETE FROM scripts WHERE namespace = ? AND name = ?", tuple(key)
             )
-            existed = cursor.rowcount > 0
-            if existed:
-                await note(connection, key, None)
-            return existed
+            change.made = cursor.rowcount > 0
+            return change.made
+
+
+def noting_script(
+    connection: aiosqlite.Connection, key: ScriptKey
+) -> AbstractAsyncContextManager[Change]:
+    """Add the entry of a change of a script to the transaction that makes it."""
+
+    async def read(connection: aiosqlite.Connection) -> State:
+        script = await script_row(connection, key)
+        return None if script is None else script_state(script)
+
+    return noting(connection, Kind.SCRIPT, "/".join(key), read)
+
+
+def _namespace_by(*names: str) -> Read:
+    """Tells of the namespace that has one of these names."""
+
+    async def read(connection: aiosqlite.Connection) -> State:
+        for name in names:
+            rows = await connection.execute_fetchall(
+                "SELECT id, name, created_ms FROM namespaces WHERE name = ?", (name,)
+            )
+            for row in rows:
+                return namespace_state(Namespace(*row))
+        return None
+
+    return read
 
 
 async def script_row(connection: aiosqlite.Connection, key: ScriptKey) -> Script | None:

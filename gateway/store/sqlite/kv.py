@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import AbstractAsyncContextManager
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
+import aiosqlite
+import msgspec
+
+from gateway.model.audit import Kind, State
+from gateway.store.sqlite.audit import Change, nothing, noting
 from gateway.store.sqlite.connections import Connections
 
 BATCH: Final = 2000
@@ -37,21 +43,25 @@ class SqliteKeyValues:
 
     async def put(self, key: str, value: bytes) -> None:
         """Set ``key``; on disk when it returns."""
-        async with self._db.transaction() as connection:
+        async with self._db.transaction() as connection, _noting(connection, key):
             await connection.execute(_PUT, (key, value))
 
     async def put_many(self, items: Iterable[tuple[str, bytes]]) -> None:
         """Set many keys in one transaction. ``items`` is consumed in batches, never held whole."""
         rows = iter(items)
-        async with self._db.transaction() as connection:
+        async with (
+            self._db.transaction() as connection,
+            noting(connection, Kind.HOSTNAMES, "", nothing),
+        ):
             while batch := list(islice(rows, BATCH)):
                 await connection.executemany(_PUT, batch)
 
     async def delete(self, key: str) -> bool:
         """Remove ``key``; False when it was absent."""
-        async with self._db.transaction() as connection:
+        async with self._db.transaction() as connection, _noting(connection, key) as change:
             cursor = await connection.execute("DELETE FROM kv WHERE key = ?", (key,))
-            return cursor.rowcount > 0
+            change.made = cursor.rowcount > 0
+            return change.made
 
     async def list(
         self, prefix: str, *, after: str = "", limit: int = 100
@@ -62,6 +72,31 @@ class SqliteKeyValues:
             (prefix, prefix + AFTER_ALL, after, limit),
         )
         return [(key, value) for key, value in rows]
+
+
+def _noting(connection: aiosqlite.Connection, key: str) -> AbstractAsyncContextManager[Change]:
+    """Add the entry of a change of a hostname to the transaction that makes it."""
+    prefix, _, hostname = key.partition(":")
+
+    async def read(connection: aiosqlite.Connection) -> State:
+        rows = await connection.execute_fetchall("SELECT value FROM kv WHERE key = ?", (key,))
+        return next((_hostname_state(hostname, row[0]) for row in rows), None)
+
+    return noting(connection, Kind.HOSTNAME, hostname if prefix == "hostname" else "", read)
+
+
+def _hostname_state(hostname: str, value: bytes) -> dict[str, Any]:
+    try:
+        record = msgspec.json.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        record = {}
+    stored = record if isinstance(record, dict) else {}
+    return {
+        "hostname": hostname,
+        "script": stored.get("workerName"),
+        "namespace": stored.get("namespace"),
+        "tenant": stored.get("tenant"),
+    }
 
 
 class SqliteHostnames:

@@ -8,9 +8,11 @@ from typing import Final
 import aiosqlite
 import msgspec
 
+from gateway.model.audit import Kind
 from gateway.model.script import Version
 from gateway.store.base import KeyUse
 from gateway.store.sealing import Keyring, KeySource, KeyTrouble, Sealed
+from gateway.store.sqlite.audit import nothing, noting
 from gateway.store.sqlite.connections import Connections
 
 SECRET: Final = "secret_text"  # noqa: S105
@@ -42,6 +44,12 @@ class SqliteSecrets:
         Interrupted at any point, everything still opens; the next rotation ends the work.
         """
         async with self._rotating:
+            # Told before the key's file is touched: no key is ever new without an entry.
+            async with (
+                self._db.transaction() as connection,
+                noting(connection, Kind.KEYS, "", nothing),
+            ):
+                pass
             async with self._db.transaction():
                 # Whoever stores a version seals it while holding the writer: with this key then.
                 self._ring = await asyncio.to_thread(self._source.begin_rotation, self._ring)

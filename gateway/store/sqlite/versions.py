@@ -12,8 +12,7 @@ import msgspec
 
 from gateway.model.script import Deployment, Module, Script, ScriptKey, Version
 from gateway.store.sealing import Keyring, KeySource, Sealed
-from gateway.store.sqlite.audit import note
-from gateway.store.sqlite.catalog import COLUMNS, script_row, shares
+from gateway.store.sqlite.catalog import COLUMNS, noting_script, script_row, shares
 from gateway.store.sqlite.connections import Connections, Row
 from gateway.store.sqlite.secrets import seal, with_secrets, without_secrets
 
@@ -43,13 +42,15 @@ class SqliteVersions:
             triggered_by=version.triggered_by,
             message=version.message,
         )
-        async with self._db.transaction() as connection:
+        async with (
+            self._db.transaction() as connection,
+            noting_script(connection, version.key),
+        ):
             await self._insert(connection, version, contents)
             await connection.execute(_UPSERT_SCRIPT, _script_row(version))
             await _record(connection, deployment)
             await _prune(connection, version.key)
             script = await script_row(connection, version.key)
-            await note(connection, version.key, script)
         if script is None:
             raise RuntimeError("a script that was just stored is not there")
         return script
@@ -57,10 +58,13 @@ class SqliteVersions:
     async def add_version(self, version: Version) -> Version:
         """Store a version that does not serve; returns it with its number."""
         contents = await asyncio.to_thread(_pack, version.modules)
-        async with self._db.transaction() as connection:
+        async with (
+            self._db.transaction() as connection,
+            noting_script(connection, version.key) as change,
+        ):
+            change.detail["version"] = version.id
             number = await self._insert(connection, version, contents)
             await _prune(connection, version.key)
-            await note(connection, version.key, await script_row(connection, version.key))
         return msgspec.structs.replace(version, number=number)
 
     async def get_version(self, version_id: str) -> Version | None:
@@ -90,13 +94,17 @@ class SqliteVersions:
 
     async def serve_version(self, deployment: Deployment) -> Script | None:
         """Make a stored version serve, the script's tags staying; None when there is none."""
-        async with self._db.transaction() as connection:
+        async with (
+            self._db.transaction() as connection,
+            noting_script(connection, deployment.key) as change,
+        ):
             rows = await connection.execute_fetchall(
                 "SELECT document, number FROM versions WHERE id = ? AND namespace = ? AND name = ?",
                 (deployment.version_id, *deployment.key),
             )
             version = next((_decode(tuple(row)) for row in rows), None)
             if version is None or not await _all_stored(connection, deployment):
+                change.made = False
                 return None
             await connection.execute(
                 "UPDATE scripts SET version_id = ?, etag = ?, handlers = ?, limits = ?,"
@@ -112,9 +120,7 @@ class SqliteVersions:
                 ),
             )
             await _record(connection, deployment)
-            script = await script_row(connection, deployment.key)
-            await note(connection, deployment.key, script)
-            return script
+            return await script_row(connection, deployment.key)
 
     async def list_deployments(self, key: ScriptKey) -> list[Deployment]:
         """Deployments of versions that are kept, newest first."""
