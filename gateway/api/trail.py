@@ -30,6 +30,8 @@ _KINDS: Final = {
     "key": Kind.KEYS,
 }
 """By the first word of the action. What is of no kind is not stored, such as a tail."""
+_STATUSES: Final = {Kind.TENANT: (201, 204), Kind.TOKEN: (201, 204), Kind.HOSTNAME: (200, 204)}
+"""Of answers that create and that remove; 200 where nothing else is said."""
 
 
 @dataclass(slots=True)
@@ -81,7 +83,8 @@ def _intent(call: Call, action: str) -> Intent | None:
         Kind.NAMESPACE: given.get("namespace"),
         Kind.KEYS: "",
     }
-    return Intent(kind, entry, names[kind])
+    created, removed = _STATUSES.get(kind, (200, 200))
+    return Intent(kind, entry, names[kind], created=created, removed=removed)
 
 
 async def _write(call: Call, action: str, status: int) -> None:

@@ -84,6 +84,10 @@ class Intent:
     """What is changed; None: whatever is, and its name becomes the target of the entry."""
     many: bool = False
     """Several may be changed, each with an entry of its own."""
+    created: int = 200
+    """Status of the answer when it was not there before."""
+    removed: int = 200
+    """Status of the answer when it is not there any more."""
     noted: bool = False
     """The entry was part of a transaction."""
 
@@ -95,8 +99,12 @@ class Intent:
     def made(self, name: str, before: State, after: State) -> AuditEntry:
         """The entry, of a change from one state to another; None: there is nothing."""
         same = before == after
+        status = self.entry.status
+        if not same and None in (before, after):
+            status = self.created if before is None else self.removed
         return msgspec.structs.replace(
             self.entry,
+            status=status,
             target=self.entry.target if self.name is not None else name[:MAX_TARGET],
             tenant=self.entry.tenant or (before or after or {}).get("tenant"),
             before=None if same else before,
@@ -139,6 +147,8 @@ def script_state(script: Script) -> dict[str, Any]:
         "tags": list(script.tags),
         "limits": script.limits,
         "split": {share.version_id: share.percentage for share in script.split},
+        "previews": script.previews,
+        "crons": [cron.cron for cron in script.crons],
     }
 
 

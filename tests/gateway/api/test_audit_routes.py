@@ -96,6 +96,7 @@ class Walk:
 
     def __init__(self, control: Control, client: httpx.AsyncClient) -> None:
         self.transactions: list[list[str]] = []
+        self.status = 0
         self._control = control
         self._client = client
         self._seen = {"token": "", "tail": "", "namespace": "production"}
@@ -116,6 +117,7 @@ class Walk:
         answer = await self._client.request(step.method, self._url(step), **await self._given(step))
         assert answer.is_success, (step, answer.text)
         self._learn(step, answer)
+        self.status = answer.status_code
         return [entry for entry in await self._entries() if entry not in before]
 
     async def _entries(self) -> list[AuditEntry]:
@@ -164,6 +166,7 @@ async def test_each_change_and_its_entry_are_one(
         action = ACTIONS[step.method, step.path]
         assert [entry.action for entry in entries] == [action], step
         (entry,) = entries
+        assert entry.status == walk.status, step
         assert entry.actor_label == "operator"
         assert entry.address == "127.0.0.1"
         assert entry.target or action in ("route.bulk", "key.rotate"), step
