@@ -8,6 +8,7 @@ import logging
 import secrets
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
@@ -113,8 +114,12 @@ class Issued:
 class Tokens:
     """Issues, checks and revokes bearer tokens."""
 
-    def __init__(self, store: AccountStore) -> None:
+    def __init__(
+        self, store: AccountStore, revoked: Callable[[str], None] = lambda token_id: None
+    ) -> None:
+        """``revoked`` is told the id of a token whose secret is worth nothing any more."""
         self._store = store
+        self._revoked = revoked
         self._changing = asyncio.Lock()
         self._noted: LRUCache[str, int] = LRUCache(_NOTED)
 
@@ -177,7 +182,12 @@ class Tokens:
         """Give a token another secret; the one it had is worth nothing from now on."""
         stored = await self.get(tenant, token_id)
         token = _new_token()
-        if not await self._store.replace_token(token_id, digest_of(token)):
+        try:
+            replaced = await self._store.replace_token(token_id, digest_of(token))
+        finally:
+            # also when cancelled: the transaction may have been committed
+            self._revoked(token_id)
+        if not replaced:
             raise TokenMissing(f"there is no token {token_id[:80]!r} any more")
         return Issued(token_id, token, stored)
 
@@ -191,7 +201,10 @@ class Tokens:
                     "this is the operator's last token that may do everything and does not expire",
                     fix="create another one first",
                 )
-            await self._store.delete_token(token_id)
+            try:
+                await self._store.delete_token(token_id)
+            finally:
+                self._revoked(token_id)
 
     async def _note_use(self, stored: StoredToken, now_ms: int) -> None:
         """Write down that a token is in use, at most once a minute; it is no reason to fail."""

@@ -25,6 +25,7 @@ from gateway.catalog import (
 from gateway.config import Config
 from gateway.observer import Changes
 from gateway.store.base import AuditStore, SecretStore, Store
+from gateway.telemetry.endings import Endings, told_too
 from gateway.telemetry.sessions import Sessions
 from gateway.telemetry.tail import Wanted
 
@@ -92,6 +93,7 @@ class Services:
     bulk_routes: Callable[[], BulkRoutes]
     tail: TailSource
     sessions: Sessions
+    endings: Endings
     render_metrics: Callable[[], bytes]
     readiness: Callable[[], tuple[bool, dict[str, Any]]]
 
@@ -119,6 +121,8 @@ class Services:
         readiness: Callable[[], tuple[bool, dict[str, Any]]],
     ) -> Services:
         """Introduce the use-cases to each other, over one store."""
+        endings = Endings()
+        changes = told_too(changes, endings)
         tenants = Tenants(config, store, changes)
         locks = KeyedLocks()
         serving = Serving(config, store, tenants, launcher, changes, locks)
@@ -132,7 +136,7 @@ class Services:
             secret_keys=store,
             audit=store,
             guard=Guard(config.control),
-            tokens=Tokens(store),
+            tokens=Tokens(store, endings.token_revoked),
             tenants=tenants,
             namespaces=Namespaces(config, store),
             deploys=Deploys(config, store, serving),
@@ -142,6 +146,7 @@ class Services:
             bulk_routes=bulk_routes,
             tail=tail,
             sessions=Sessions(),
+            endings=endings,
             render_metrics=render_metrics,
             readiness=readiness,
         )

@@ -27,6 +27,7 @@ from gateway.api.present import timestamp
 from gateway.api.services import Services, TailSubscription
 from gateway.errors import ControlError, WaypostError
 from gateway.model.websocket import OPEN_SOCKET, Opener, Part, Socket
+from gateway.telemetry.endings import EXPIRED, REVOKED
 from gateway.telemetry.filters import MAX_FILTERS, Filters, TailFilter
 from gateway.telemetry.sessions import Session, SessionsFull
 from gateway.telemetry.trace import overload_item
@@ -82,8 +83,27 @@ async def _create(call: Call) -> Response:
         call.services.sessions.create(session)
     except SessionsFull as error:
         raise TooManyTails(str(error), fix="close another tail first") from None
+    _watch_over(call.services, session)
     call.trail.detail["tail"] = session.id
     return envelope(_shown(call, session))
+
+
+def _watch_over(services: Services, session: Session) -> None:
+    """Let the tail end with its token, its script and its tenant."""
+    watch = services.endings.watch(
+        token_id=session.token.id,
+        expires_ms=session.token.expires_ms,
+        tenant=session.tenant,
+        script=session.key.name,
+        namespace=session.key.namespace,
+    ).__enter__()
+
+    def end(why: asyncio.Future[str]) -> None:
+        session.sent_away = why.result() in (REVOKED, EXPIRED)
+        services.sessions.end(session, why.result())
+
+    watch.ended.add_done_callback(end)
+    session.ended.add_done_callback(lambda _: watch.close())
 
 
 async def _list(call: Call) -> Response:
@@ -223,9 +243,9 @@ class Listener:
         while not self._services.sessions.is_over(session):
             await asyncio.wait({session.ended}, timeout=CHECK_SECONDS)
             if not session.ended.done() and not await self._may_go_on():
-                self._services.sessions.end(session, "the token of this tail was revoked")
-                return _NOT_WELCOME, session.ended.result()
-        return _DONE, session.ended.result()
+                session.sent_away = True
+                self._services.sessions.end(session, REVOKED)
+        return _NOT_WELCOME if session.sent_away else _DONE, session.ended.result()
 
     async def _may_go_on(self) -> bool:
         session = self._session

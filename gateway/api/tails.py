@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from gateway.accounts import Scope
+from gateway.accounts.errors import TokenMissing
 from gateway.api.endpoint import Call, endpoint
 from gateway.api.errors import TooManyTails
 from gateway.api.services import Services, TailSubscription
 from gateway.catalog.owners import check_script_name, owner_within
 from gateway.errors import WaypostError
+from gateway.telemetry.endings import REVOKED
 from gateway.telemetry.filters import Filters
 
 HEARTBEAT_SECONDS: Final = 10.0
@@ -52,16 +56,41 @@ def _stream(call: Call, script: str | None, tenant: str) -> Response:
     except WaypostError as error:
         raise TooManyTails(str(error), fix="close another tail first") from None
     return StreamingResponse(
-        events(subscription, HEARTBEAT_SECONDS),
+        _watched(call, subscription, tenant, script),
         media_type="text/event-stream",
         headers={"cache-control": "no-store", "x-accel-buffering": "no"},
     )
 
 
-async def events(
-    subscribing: AbstractAsyncContextManager[TailSubscription], heartbeat_seconds: float
+async def _watched(
+    call: Call,
+    subscribing: AbstractAsyncContextManager[TailSubscription],
+    tenant: str,
+    script: str | None,
 ) -> AsyncGenerator[bytes, None]:
-    """The event stream: a comment at once and when idle, items, and how many were lost."""
+    """The event stream, as long as the token is good and there is something to listen to."""
+    who, services = call.principal, call.services
+    watching = services.endings.watch(
+        token_id=who.token_id, expires_ms=who.expires_ms, tenant=tenant, script=script
+    )
+    with watching as watch:
+        try:
+            # It may have been revoked since it was looked at.
+            await services.tokens.get(who.tenant, who.token_id)
+        except TokenMissing:
+            watch.end(REVOKED)
+        stream = events(subscribing, HEARTBEAT_SECONDS, watch.ended)
+        async with contextlib.aclosing(stream):
+            async for chunk in stream:
+                yield chunk
+
+
+async def events(
+    subscribing: AbstractAsyncContextManager[TailSubscription],
+    heartbeat_seconds: float,
+    ended: asyncio.Future[str],
+) -> AsyncGenerator[bytes, None]:
+    """The event stream: a comment at once and when idle, items, how many were lost, why it ends."""
     async with subscribing as subscription:
         yield b": waypost tail\n\n"
         items = aiter(subscription)
@@ -69,7 +98,17 @@ async def events(
         waiting = asyncio.ensure_future(anext(items))
         try:
             while True:
-                await asyncio.wait({waiting}, timeout=heartbeat_seconds)
+                either: set[asyncio.Future[Any]] = {waiting, ended}
+                await asyncio.wait(
+                    either,
+                    timeout=heartbeat_seconds,
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if ended.done():
+                    yield b"event: end\ndata: %b\n\n" % msgspec.json.encode(
+                        {"reason": ended.result()}
+                    )
+                    return
                 if subscription.dropped > told:
                     told = subscription.dropped
                     yield b'event: dropped\ndata: {"dropped":%d}\n\n' % told

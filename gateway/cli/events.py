@@ -8,10 +8,15 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from gateway.cli.client import ApiError, ConnectionLostError, ControlClient
+from gateway.cli.output import CliError
 
 SILENCE_SECONDS = 30.0
 """The node sends a heartbeat every 10 s; three missed ones are a lost connection."""
 _LONGEST_PAUSE_SECONDS = 10.0
+
+
+class TailEndedError(CliError):
+    """The node ended the tail for good: its token was revoked, or what it listened to is gone."""
 
 
 class Event(NamedTuple):
@@ -44,7 +49,7 @@ def follow(
 ) -> Iterator[dict[str, Any]]:
     """Yield tail events for ever, reconnecting with a word when the connection drops.
 
-    Raises CliError when the first connection fails, and whenever the node refuses.
+    Raises CliError when the first connection fails, whenever the node refuses, and at the end.
     """
     pause = 0.0
     connected = False
@@ -54,7 +59,7 @@ def follow(
                 tell("Reconnected." if connected else "Connected; waiting for requests.")
                 connected, pause = True, 0.0
                 yield from parse_items(lines, tell)
-        except ApiError:
+        except (ApiError, TailEndedError):
             raise
         except ConnectionLostError:
             if not connected:
@@ -67,8 +72,12 @@ def follow(
 def parse_items(lines: Iterable[str], tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """The tail events of a stream of lines; what cannot be shown is told."""
     for event in parse(lines):
+        if event.name == "end":
+            raise TailEndedError(f"the tail has ended: {_field(event.data, 'reason')}")
         if event.name == "dropped":
-            tell(f"Too many events to show them all; dropped so far: {_dropped(event.data)}")
+            tell(
+                f"Too many events to show them all; dropped so far: {_field(event.data, 'dropped')}"
+            )
             continue
         try:
             item = json.loads(event.data)
@@ -79,9 +88,9 @@ def parse_items(lines: Iterable[str], tell: Callable[[str], None]) -> Iterator[d
             yield item
 
 
-def _dropped(data: str) -> str:
-    """How many events were lost, as the node counts them."""
+def _field(data: str, name: str) -> str:
+    """What the node says of itself."""
     try:
-        return str(json.loads(data)["dropped"])
+        return str(json.loads(data)[name])
     except (ValueError, KeyError, TypeError):
         return "unknown"

@@ -45,6 +45,8 @@ class Session:
         """What it was made with; its tenant is whose tail this is."""
         self.filters = filters
         self.expires_ms = 0
+        self.sent_away = False
+        """Whoever listens may not any more."""
         self.heard = False
         """Somebody has listened."""
         self.ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()

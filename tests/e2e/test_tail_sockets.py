@@ -196,7 +196,6 @@ def test_tails_belong_to_their_account_and_token(node: LiveNode) -> None:
 
 
 def test_how_tails_end(node: LiveNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tail_sockets, "CHECK_SECONDS", 0.05)
     node.deploy("ending", SOURCE)
     made = create(node, "ending")
     with listen(node, made["url"]) as opened:
@@ -209,6 +208,16 @@ def test_how_tails_end(node: LiveNode, monkeypatch: pytest.MonkeyPatch) -> None:
     with listen(node, made["url"]) as opened:
         node.api.delete(f"/v1/tenants/ending/tokens/{issued['id']}").raise_for_status()
         assert closed(opened) == (1008, "the token of this tail was revoked")
+    made = create(node, "ending")
+    with listen(node, made["url"]) as opened:
+        node.api.delete(path("ending").removesuffix("/tails")).raise_for_status()
+        assert closed(opened) == (1000, "script ending was deleted")
+    node.deploy("ending", SOURCE)
+    made = create(node, "ending")
+    with listen(node, made["url"]) as opened:
+        node.api.delete("/v1/tenants/ending").raise_for_status()
+        assert closed(opened) == (1000, "tenant ending was removed")
+    node.deploy("ending", SOURCE)
     made = create(node, "ending")
     with listen(node, made["url"]) as opened, connect(made["url"]) as second:
         assert closed(opened) == (1001, "another client listens to this tail now")
