@@ -320,6 +320,7 @@ class HttpConnection(PatientProtocol):
             message_event=asyncio.Event(),
             expect_100_continue=not plain
             and keep_alive
+            and scope["http_version"] != "1.0"
             and self._careful.get(b"expect", b"").lower() == b"100-continue",
             keep_alive=keep,
             on_response=self.on_response_complete,

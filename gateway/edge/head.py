@@ -65,6 +65,9 @@ class HeadReader:
         )
         if not known.authority:
             raise BadRequest("The request names no host.")
+        if not known.authority.isascii():
+            # Some servers would map it to the name of somebody else, some would not.
+            raise BadRequest("The Host header must name an international host in its ASCII form.")
         try:
             host = normalise_host(known.authority)
         except ValueError as error:
@@ -86,7 +89,7 @@ class HeadReader:
             elif name == b"transfer-encoding":
                 body = True
             elif name == b"accept":
-                accept = value.decode("latin-1")
+                accept += "," + value.decode("latin-1") if accept else value.decode("latin-1")
             elif name == HOPS:
                 hops = self._read_hops(value)
             elif trusted and self._tenant_header and name == self._tenant_header:

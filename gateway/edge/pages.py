@@ -18,6 +18,12 @@ from gateway.model.http import HeaderList
 HTML: Final = b"text/html; charset=utf-8"
 JSON: Final = b"application/json"
 TEXT: Final = b"text/plain; charset=utf-8"
+_RANGES: Final = {
+    HTML: (("text/html", "application/xhtml+xml"), "text/"),
+    JSON: (("application/json",), "application/"),
+    TEXT: (("text/plain",), "text/"),
+}
+"""What names a type, and the family it is of."""
 CONTENT_SECURITY_POLICY: Final = b"default-src 'none'; style-src 'unsafe-inline'"
 """Lets the page's own style through and nothing else."""
 
@@ -72,9 +78,13 @@ def response_headers(refusal: Refusal, *, ray: str) -> HeaderList:
         (b"waypost-outcome", refusal.outcome.value.encode()),
         (b"waypost-code", refusal.code.encode()),
         (b"cache-control", b"no-store"),
+        (b"vary", b"accept"),
         (b"content-security-policy", CONTENT_SECURITY_POLICY),
         (b"x-content-type-options", b"nosniff"),
     ]
+    if refusal.status == 400:
+        # Who sends one request that can be read in two ways may send another.
+        headers.append((b"connection", b"close"))
     if refusal.status == 426:
         headers += [(b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")]
     if refusal.status == 405:
@@ -121,29 +131,37 @@ def _steps(fault: str) -> str:
 def preferred(accept: str) -> bytes:
     """The content type that an Accept header prefers (RFC 9110 §12.5.1), of the three there are.
 
-    Highest quality first, then the more exact range, then the one named first. No preference, as in
-    ``*/*``, gives text: that is curl; browsers name ``text/html``.
+    Of the ranges that cover a type the most exact counts. Highest quality first, then the more
+    exact range, then the one named first. No preference, as in ``*/*``, gives text: that is curl;
+    browsers name ``text/html``.
     """
-    best, best_rank = TEXT, (0.0, 0, 0)
+    ranges = []
     for position, part in enumerate(accept[:_MAX_ACCEPT].split(",")):
         media, _, parameters = part.partition(";")
-        kind, exactness = _kind(media.strip().lower())
-        rank = (_quality(parameters), exactness, -position)
-        if kind and rank[0] > 0 and rank > best_rank:
-            best, best_rank = kind, rank
+        ranges.append((media.strip().lower(), _quality(parameters), -position))
+    best, best_rank = TEXT, (0.0, 0, 0)
+    for kind in (TEXT, JSON, HTML):
+        covering = [
+            (exactness, quality, position)
+            for media, quality, position in ranges
+            if (exactness := _exactness(media, kind)) >= 0
+        ]
+        if covering:
+            exactness, quality, position = max(covering)
+            rank = (quality, exactness, position)
+            if quality > 0 and rank > best_rank:
+                best, best_rank = kind, rank
     return best
 
 
-def _kind(media: str) -> tuple[bytes, int]:
-    if media in ("text/html", "application/xhtml+xml"):
-        return HTML, 2
-    if media == "application/json" or (media.startswith("application/") and media[-5:] == "+json"):
-        return JSON, 2
-    if media == "text/plain":
-        return TEXT, 2
-    if media == "application/*":
-        return JSON, 1
-    return (TEXT, 1 if media == "text/*" else 0) if media in ("text/*", "*/*") else (b"", 0)
+def _exactness(media: str, kind: bytes) -> int:
+    """How exactly a range means a type; -1 when it does not cover it."""
+    exact, family = _RANGES[kind]
+    if media in exact or (kind == JSON and media.startswith(family) and media.endswith("+json")):
+        return 2
+    if media == family + "*":
+        return 1
+    return 0 if media == "*/*" else -1
 
 
 def _quality(parameters: str) -> float:

@@ -234,13 +234,17 @@ def test_targets_reach_the_tenant_as_they_are(port: int, target: bytes, url: str
         b"Host: alpha.localhost/x\r\n",
         b"Host: alpha..localhost\r\n",
         b"Host: %61lpha.localhost\r\n",
+        b"Host: alpha\xe3\x80\x82localhost\r\n",
+        b"Host: \xef\xbd\x81lpha.localhost\r\n",
+        b"Host: alpha\xc2\xad.localhost\r\n",
         b"Host: " + b"a" * 5000 + b"\r\n",
     ],
-    ids=range(14),
+    ids=range(17),
 )
-def test_hosts_that_name_nobody(port: int, hosts: bytes) -> None:
-    answer = ask(port, b"GET /echo HTTP/1.1\r\n" + hosts + b"\r\n")
-    assert (answer.status, answer.code) == (400, "bad_request")
+def test_hosts_that_name_nobody_end_the_connection(port: int, hosts: bytes) -> None:
+    answers = ask_all(port, b"GET /echo HTTP/1.1\r\n" + hosts + b"\r\n" + HIDDEN)
+    assert [(answer.status, answer.code) for answer in answers] == [(400, "bad_request")]
+    assert answers[0].get("connection") == "close"
 
 
 def test_an_old_client_may_name_the_host_in_the_target_only(port: int) -> None:
@@ -350,6 +354,12 @@ def test_a_body_is_asked_for_before_it_is_sent(port: int) -> None:
         assert connection.answer().json["body"] == "hello"
         connection.send(GET + b"\r\n")
         assert connection.answer().status == 200
+
+
+def test_an_old_client_is_not_told_to_continue(port: int) -> None:
+    head = POST.replace(b"1.1", b"1.0") + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
+    (answer,) = ask_all(port, head + b"hello")
+    assert (answer.status, answer.json["body"]) == (200, "hello")
 
 
 def test_a_body_that_is_too_large_is_not_asked_for(port: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.node import LiveNode
+from tests.support.raw import wire
 
 FAILS = """
 from workers import Response
@@ -88,6 +89,21 @@ async def on_fetch(request):
     assert "x-drop" not in seen
     assert seen["x-forwarded-for"] == "127.0.0.1"
     assert seen["x-forwarded-host"] == "headers.localhost"
+
+
+def test_the_page_of_a_head_request_has_no_body(node: LiveNode) -> None:
+    node.deploy("fails", FAILS)
+    port = node.started.tenant_port
+    with wire(port) as connection:
+        head = b" / HTTP/1.1\r\nHost: fails.localhost\r\nAccept: application/json\r\n"
+        connection.send(b"HEAD" + head + b"\r\n" + b"GET" + head + b"Accept: text/html\r\n\r\n")
+        first, second = connection.answer("HEAD"), connection.answer()
+    assert [(answer.status, answer.get("vary")) for answer in (first, second)] == [
+        (500, "accept")
+    ] * 2
+    assert int(first.get("content-length")) > 0
+    assert second.get("content-type") == "application/json"
+    assert len(second.body) == int(second.get("content-length"))
 
 
 def test_head_requests_get_no_body(node: LiveNode) -> None:

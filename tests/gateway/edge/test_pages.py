@@ -47,6 +47,13 @@ EVERY = subclasses(Refusal)
         ("image/png", pages.TEXT),
         ("application/*", pages.JSON),
         (",,;;,", pages.TEXT),
+        ("text/plain;q=0, */*", pages.JSON),
+        ("text/plain;q=0.1, text/html;q=0.1, */*;q=0.5", pages.JSON),
+        ("application/json;q=0, application/*, text/*;q=0.1", pages.TEXT),
+        ("*/*, text/html;q=0.1", pages.TEXT),
+        ("text/html;q=0.000, application/json;q=0.001", pages.JSON),
+        ("text/html ; q=0.5 , application/json ; q=1.000", pages.JSON),
+        ("*/*;q=0", pages.TEXT),
     ],
 )
 def test_the_form_that_the_client_prefers(accept: str, kind: bytes) -> None:
@@ -143,8 +150,11 @@ def test_the_headers_of_every_page() -> None:
         b"waypost-outcome": b"loadShed",
         b"waypost-code": b"load_shed",
         b"cache-control": b"no-store",
+        b"vary": b"accept",
         b"retry-after": b"1",
         b"content-security-policy": b"default-src 'none'; style-src 'unsafe-inline'",
         b"x-content-type-options": b"nosniff",
     }
-    assert b"retry-after" not in dict(pages.response_headers(errors.BadRequest(""), ray="r"))
+    bad = dict(pages.response_headers(errors.BadRequest(""), ray="r"))
+    assert b"retry-after" not in bad
+    assert bad[b"connection"] == b"close"
