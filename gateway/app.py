@@ -93,6 +93,9 @@ class _Changes:
         self._resolver.script_changed(key)
         self._pool.retire(key)
 
+    def previews_changed(self, key: ScriptKey) -> None:
+        self._resolver.previews_changed(key)
+
     def deployed(self, script: Script, why: str, message: str) -> None:
         self._tail.deployed(script, why, message)
 

@@ -202,6 +202,7 @@ class Dispatcher:
         request = invocation.request
         route = self._resolver.cached(request) or await self._resolver.resolve(request)
         invocation.route = route
+        reply.unlisted = route.preview
         if request.hops >= MAX_HOPS:
             raise LoopDetected(f"The request went through {MAX_HOPS} workers already.")
         permit, lease = self._gate.admit(request, route), self._leases.lease(invocation, route)

@@ -83,6 +83,9 @@ class Changes(Protocol):
     def script_changed(self, key: ScriptKey) -> None:
         """A script has a new serving version."""
 
+    def previews_changed(self, key: ScriptKey) -> None:
+        """A script has another version that does not serve, or its previews were switched."""
+
     def deployed(self, script: Script, why: str, message: str) -> None:
         """A script serves from now on what it says; told after ``script_changed``.
 

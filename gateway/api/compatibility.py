@@ -20,7 +20,7 @@ _CODE: Final = (
     " migrations, tail consumers"
 )
 _SECRETS: Final = "`secret_text`, no `secret_key`"
-_ALWAYS_ON: Final = "always on: a script answers below the base domain"
+_ALWAYS_ON: Final = "`enabled` is always on; previews can be switched"
 _SCRIPT_NOTES: Final = {
     ("PUT", ""): _CODE,
     ("POST", "/versions"): _CODE,

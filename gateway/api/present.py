@@ -7,6 +7,8 @@ from typing import Any
 
 from gateway.catalog import RoutedHostname
 from gateway.catalog.bindings import SECRET
+from gateway.catalog.metadata import ALIAS
+from gateway.catalog.previews import preview_labels
 from gateway.config import Config
 from gateway.model.script import Binding, Deployment, Namespace, Script, Share, Tenant, Version
 from gateway.store.base import StoredToken
@@ -22,9 +24,12 @@ def urls(config: Config, script: Script) -> list[str]:
     """Where a script answers below the base domain."""
     if script.key.namespace != config.default_namespace:
         return []
-    host = f"{script.key.name}.{config.routing.base_domain}"
+    return [_url(config, script.key.name)]
+
+
+def _url(config: Config, label: str) -> str:
     port = "" if config.listen.port == 80 else f":{config.listen.port}"
-    return [f"http://{host}{port}"]
+    return f"http://{label}.{config.routing.base_domain}{port}"
 
 
 def namespace_json(namespace: Namespace, scripts: int) -> dict[str, Any]:
@@ -101,6 +106,9 @@ def version_json(config: Config, version: Version) -> dict[str, Any]:
         annotations["workers/message"] = version.message
     if version.label:
         annotations["workers/tag"] = version.label
+    if version.alias:
+        annotations[ALIAS] = version.alias
+    previews = [_url(config, label) for label in preview_labels(config, version)]
     email = f"{version.tenant}@{config.routing.base_domain}"
     return {
         "id": version.id,
@@ -111,8 +119,9 @@ def version_json(config: Config, version: Version) -> dict[str, Any]:
             "source": "api",
             "author_id": version.tenant,
             "author_email": email,
-            "has_preview": False,
+            "has_preview": bool(previews),
         },
+        "waypost": {"preview_urls": previews},
         "annotations": annotations,
         "startup_time_ms": version.startup_ms,
         "entry_point": version.main_module,

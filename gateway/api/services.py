@@ -18,6 +18,7 @@ from gateway.catalog import (
     KeyedLocks,
     Launcher,
     Namespaces,
+    PreviewSwitch,
     Scripts,
     Serving,
     Versions,
@@ -90,6 +91,7 @@ class Services:
     versions: Versions
     scripts: Scripts
     hostnames: Hostnames
+    previews: PreviewSwitch
     bulk_routes: Callable[[], BulkRoutes]
     tail: TailSource
     sessions: Sessions
@@ -143,6 +145,7 @@ class Services:
             versions=Versions(config, store, serving),
             scripts=Scripts(store, changes, locks),
             hostnames=hostnames,
+            previews=PreviewSwitch(store, changes, locks),
             bulk_routes=bulk_routes,
             tail=tail,
             sessions=Sessions(),

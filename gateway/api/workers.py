@@ -97,7 +97,7 @@ async def _worker(call: Call) -> Response:
             "tags": script.tags,
             "subdomain": {
                 "enabled": True,
-                "previews_enabled": False,
+                "previews_enabled": script.previews,
                 **({"url": found[0]} if found else {}),
             },
         }
@@ -114,16 +114,18 @@ async def _account_subdomain(call: Call) -> Response:
 
 
 async def _get_subdomain(call: Call) -> Response:
-    await call.services.scripts.get(call.script_key, scope=call.account_scope)
-    return envelope({"enabled": True, "previews_enabled": False})
+    script = await call.services.scripts.get(call.script_key, scope=call.account_scope)
+    return envelope({"enabled": True, "previews_enabled": script.previews})
 
 
 async def _post_subdomain(call: Call) -> Response:
-    """Nothing can be switched off here; what is asked for otherwise is said, not refused."""
-    await call.services.scripts.get(call.script_key, scope=call.account_scope)
+    """Previews can be switched; the script's own hostname stays, which is said, not refused."""
     body = await read_json(call.request, SubdomainBody, optional=True)
-    notes = [] if body.enabled and not body.previews_enabled else [SUBDOMAIN_STAYS]
-    return envelope({"enabled": True, "previews_enabled": False}, notes=notes)
+    # As Cloudflare does: what is not said of previews follows the other.
+    wanted = body.enabled if body.previews_enabled is None else body.previews_enabled
+    script = await call.services.previews.put(call.script_key, wanted, scope=call.account_scope)
+    notes = [] if body.enabled else [SUBDOMAIN_STAYS]
+    return envelope({"enabled": True, "previews_enabled": script.previews}, notes=notes)
 
 
 async def _references(call: Call) -> Response:

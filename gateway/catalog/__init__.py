@@ -9,6 +9,7 @@ from gateway.catalog.launcher import Candidate, Launcher
 from gateway.catalog.locks import KeyedLocks
 from gateway.catalog.metadata import Metadata, parse_metadata, parse_settings
 from gateway.catalog.namespaces import Namespaces
+from gateway.catalog.previews import PreviewSwitch
 from gateway.catalog.scripts import Scripts
 from gateway.catalog.serving import Deployed, Serving
 from gateway.catalog.uploads import Upload
@@ -25,6 +26,7 @@ __all__ = [
     "Launcher",
     "Metadata",
     "Namespaces",
+    "PreviewSwitch",
     "RoutedHostname",
     "Scripts",
     "Serving",

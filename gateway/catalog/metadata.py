@@ -17,6 +17,7 @@ from gateway.model.script import Binding, Version
 
 MESSAGE: Final = "workers/message"
 LABEL: Final = "workers/tag"
+ALIAS: Final = "workers/alias"
 MAX_TAGS: Final = 32
 MAX_TAG: Final = 255
 MAX_FLAGS: Final = 64

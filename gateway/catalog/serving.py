@@ -147,7 +147,10 @@ class Serving:
         candidate.discard()
         async with self._owners.claim(version.key.name) as owner:
             _check_owner(version, owner)
-            return await self._store.add_version(version)
+            try:
+                return await self._store.add_version(version)
+            finally:
+                self._changes.previews_changed(version.key)
 
     async def _serve(
         self,

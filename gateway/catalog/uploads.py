@@ -10,8 +10,9 @@ from hashlib import sha256
 import msgspec
 
 from gateway.catalog.bindings import resolve_bindings
-from gateway.catalog.metadata import LABEL, MESSAGE, Metadata
+from gateway.catalog.metadata import ALIAS, LABEL, MESSAGE, Metadata
 from gateway.catalog.modules import check_modules, find_main
+from gateway.catalog.previews import check_alias
 from gateway.config import Upload as UploadLimits
 from gateway.model.script import Module, ScriptKey, Version
 
@@ -56,6 +57,7 @@ def build_version(
             tags=tuple(metadata.tags or ()),
             message=metadata.annotations.get(MESSAGE, ""),
             label=metadata.annotations.get(LABEL, ""),
+            alias=check_alias(metadata.annotations.get(ALIAS, ""), key.name),
         )
     )
 
@@ -72,7 +74,9 @@ def with_code(
 def changed(version: Version, triggered_by: str) -> Version:
     """A version of its own, made by ``triggered_by`` instead of an upload."""
     return stamp(
-        msgspec.structs.replace(version, triggered_by=triggered_by, message="", label="", number=0)
+        msgspec.structs.replace(
+            version, triggered_by=triggered_by, message="", label="", alias="", number=0
+        )
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.edge.cookies import SET_COOKIE, CookieRule
 from gateway.edge.handshake import Offer, answer_head
@@ -28,6 +28,7 @@ class Handshake(NamedTuple):
     offer: Offer
 
 
+ROBOTS: Final = b"x-robots-tag"
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -48,6 +49,7 @@ class AsgiReply:
         "handshake",
         "host",
         "started",
+        "unlisted",
     )
 
     def __init__(
@@ -66,6 +68,7 @@ class AsgiReply:
         self._undeclared: int | None = None
         """Bytes of the declared length not sent yet; None when none was declared."""
         self._sent = False
+        self.unlisted = False
         self.started = False
 
     async def start(self, status: int, headers: HeaderList) -> list[str]:
@@ -76,6 +79,9 @@ class AsgiReply:
             checked, notes = self._cookies.apply(self.host, checked)
         if checked and checked[-1][0] == b"content-length":
             self._undeclared = int(checked[-1][1])
+        if self.unlisted:
+            checked = [field for field in checked if field[0] != ROBOTS]
+            checked.append((ROBOTS, b"noindex"))
         checked.append((b"waypost-ray", self._ray))
         self._head = {"type": "http.response.start", "status": status, "headers": checked}
         return notes

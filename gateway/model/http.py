@@ -56,6 +56,8 @@ class Reply(Protocol):
     """Where a reply is written. ``start`` once, then ``write`` until ``more`` is False."""
 
     started: bool
+    unlisted: bool
+    """Search engines are asked to keep it out of their indexes."""
 
     async def start(self, status: int, headers: HeaderList) -> list[str]:
         """Send the head. Returns what was left out of it, in words for the tenant's log."""

@@ -91,6 +91,8 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     message: str = ""
     label: str = ""
     """The tag that its uploader gave this version."""
+    alias: str = ""
+    """A name of its uploader's choice, on which it answers until a newer version takes it."""
 
 
 class Share(msgspec.Struct, frozen=True):
@@ -116,6 +118,15 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
     """All versions that serve, the newest first; empty when ``version_id`` alone does."""
 
 
+class Cron(msgspec.Struct, frozen=True):
+    """A time at which a script is called without being asked."""
+
+    cron: str
+    """The expression, as its owner wrote it."""
+    created_ms: int
+    modified_ms: int
+
+
 class Script(msgspec.Struct, frozen=True, kw_only=True):
     """A script as the resolver needs it: who owns it and which version serves, without its code."""
 
@@ -130,3 +141,6 @@ class Script(msgspec.Struct, frozen=True, kw_only=True):
     limits: dict[str, int] = {}
     split: tuple[Share, ...] = ()
     """All versions that serve, the newest first; empty when ``version_id`` alone does."""
+    previews: bool = True
+    """Whether each version answers on a hostname of its own."""
+    crons: tuple[Cron, ...] = ()

@@ -1,8 +1,9 @@
 """Resolves hostname (or path, or a trusted proxy's tenant header) → script → version and limits.
 
-In order: the exact hostname's record; ``{script}.{base_domain}``; ``{functions_domain}/{customer}/
-{function}``; the tenant header. What was found, and what was not, is remembered for a while and
-forgotten at once when it changes through this node.
+In order: the exact hostname's record; ``{script}.{base_domain}``; a version's own hostname below
+the base domain (gateway.routing.previews); ``{functions_domain}/{customer}/{function}``; the tenant
+header. What was found, and what was not, is remembered for a while and forgotten at once when it
+changes through this node.
 """
 
 from __future__ import annotations
@@ -19,8 +20,9 @@ from gateway.errors import NotConfigured, ScriptNotFound
 from gateway.model.http import Request
 from gateway.model.plan import Limits
 from gateway.model.route import Choice, HostnameRecord, Route
-from gateway.model.script import ScriptKey, Share, TenantStatus
+from gateway.model.script import Script, ScriptKey, Share, TenantStatus, Version
 from gateway.routing.hosts import is_script_label, label_below
+from gateway.routing.previews import Previews
 from gateway.routing.split import chosen
 from gateway.store.base import Store
 
@@ -29,6 +31,7 @@ logger = logging.getLogger(__name__)
 
 RECENT_SECONDS = 1.0
 RECENT_ENTRIES = 4096
+PREVIEW_ENTRIES = 4096
 
 
 class _Target(msgspec.Struct, frozen=True):
@@ -40,6 +43,8 @@ class _Target(msgspec.Struct, frozen=True):
     """An operator's record says so: a missing script is then named as such."""
     tenant: str = ""
     """Whose hostname it is; a script that has become another tenant's does not answer on it."""
+    label: bool = False
+    """It is one label below the base domain, which may also name a preview."""
 
 
 _NOWHERE = _Target(None)
@@ -61,6 +66,11 @@ class Resolver:
         self._scripts: TTLCache[ScriptKey, Route | None] = TTLCache(
             routing.cache_entries, routing.cache_seconds
         )
+        self._previews: TTLCache[ScriptKey, Route | None] = TTLCache(
+            min(routing.cache_entries, PREVIEW_ENTRIES), routing.cache_seconds
+        )
+        """By what would be the script of that name."""
+        self._find_preview = Previews(store).find
         self._generation = 0
         self._recent: dict[str, Route] = {}
         """The routes of the last moments, in a plain dict: the bounded caches cost microseconds."""
@@ -98,7 +108,7 @@ class Resolver:
             target = self._header_target(request.tenant_header)
         if target.key is None:
             raise NotConfigured(f"No worker answers to {request.host or 'this address'}.")
-        route = await self._script(target.key)
+        route = await self._route(target)
         if route is None or (target.tenant and target.tenant != route.tenant):
             if target.explicit:
                 raise ScriptNotFound(
@@ -113,7 +123,7 @@ class Resolver:
         if host and host == self._routing.functions_domain:
             return True
         target = await self._target(host, host, b"")
-        route = None if target.key is None else await self._script(target.key)
+        route = await self._route(target)
         return route is not None and target.tenant in ("", route.tenant)
 
     def remembers(self, host: str) -> bool:
@@ -140,12 +150,21 @@ class Resolver:
 
     def script_changed(self, key: ScriptKey) -> None:
         """Forget a script's version."""
-        self._forget_recent()
+        self.previews_changed(key)
         self._scripts.pop(key, None)
+
+    def previews_changed(self, key: ScriptKey) -> None:
+        """Forget which versions of a script answer on hostnames of their own, and which do not."""
+        self._forget_recent()
+        ending = f"-{key.name}"
+        for label in [label for label in list(self._previews) if label.name.endswith(ending)]:
+            self._previews.pop(label, None)
 
     def tenant_changed(self, slug: str) -> None:
         """Forget the plan and status of a tenant's scripts."""
         self._forget_recent()
+        # A tenant that is new takes the names that begin with its own.
+        self._previews.clear()
         stale = [
             k for k, route in list(self._scripts.items()) if route is None or route.tenant == slug
         ]
@@ -157,6 +176,7 @@ class Resolver:
         self._forget_recent()
         self._targets.clear()
         self._scripts.clear()
+        self._previews.clear()
 
     def _forget_recent(self) -> None:
         self._generation += 1
@@ -187,7 +207,7 @@ class Resolver:
             return self._function_target(path)
         label = label_below(host, self._routing.base_domain)
         if label is not None and is_script_label(label, self._reserved):
-            return _Target(ScriptKey(self._config.default_namespace, label))
+            return _Target(ScriptKey(self._config.default_namespace, label), label=True)
         return _NOWHERE
 
     def _recorded(self, host: str, value: bytes) -> _Target:
@@ -219,6 +239,25 @@ class Resolver:
 
     # Script → version and limits
 
+    async def _route(self, target: _Target) -> Route | None:
+        """The script's route; where there is no such script, the preview's of that name."""
+        if target.key is None:
+            return None
+        route = await self._script(target.key)
+        return await self._preview(target.key) if route is None and target.label else route
+
+    async def _preview(self, key: ScriptKey) -> Route | None:
+        try:
+            return self._previews[key]
+        except KeyError:
+            pass
+        generation = self._generation
+        found = await self._find_preview(key)
+        route = None if found is None else await self._route_to(*found)
+        if generation == self._generation:
+            self._previews[key] = route
+        return route
+
     async def _script(self, key: ScriptKey) -> Route | None:
         try:
             return self._scripts[key]
@@ -232,19 +271,23 @@ class Resolver:
 
     async def _find_script(self, key: ScriptKey) -> Route | None:
         script = await self._store.get_script(key)
-        if script is None:
-            return None
+        return None if script is None else await self._route_to(script)
+
+    async def _route_to(self, script: Script, preview: Version | None = None) -> Route:
+        """The route of what a script serves, or of one version alone."""
         tenant = await self._store.get_tenant(script.tenant)
         named = await self._store.get(f"plan:{script.tenant}")
         plan = self._config.plan(named.decode("utf-8", "replace") if named is not None else None)
+        served = preview.limits if preview is not None else script.limits
         return Route(
-            key=key,
+            key=script.key,
             tenant=script.tenant,
-            version_id=script.version_id,
+            version_id=preview.id if preview is not None else script.version_id,
             plan=plan.name,
-            limits=plan.limits.lowered_by(script.limits),
-            split=_choices(plan.limits, script.split),
+            limits=plan.limits.lowered_by(served),
+            split=_choices(plan.limits, script.split) if preview is None else (),
             status=tenant.status if tenant is not None else TenantStatus.ACTIVE,
+            preview=preview is not None,
         )
 
 

@@ -6,13 +6,21 @@ The routing KV holds ``hostname:<host>`` → JSON ``{"workerName", "namespace", 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
 import msgspec
 
 from gateway.model.audit import AuditEntry, AuditQuery
-from gateway.model.script import Deployment, Namespace, Script, ScriptKey, Tenant, Version
+from gateway.model.script import (
+    Cron,
+    Deployment,
+    Namespace,
+    Script,
+    ScriptKey,
+    Tenant,
+    Version,
+)
 
 
 class KeyValueStore(Protocol):
@@ -105,6 +113,34 @@ class VersionStore(Protocol):
 
     async def list_deployments(self, key: ScriptKey) -> list[Deployment]:
         """Deployments of versions that are kept, newest first."""
+
+
+class TriggerStore(Protocol):
+    """What calls a script beside its own hostname: previews of its versions, and schedules."""
+
+    async def find_scripts(self, namespace: str, names: Sequence[str]) -> list[Script]:
+        """Those of the named scripts that exist, the longest name first."""
+
+    async def find_preview(self, key: ScriptKey, prefix: str) -> Version | None:
+        """The kept version whose id begins with ``prefix``, or the newest one of that alias.
+
+        Without its code and secrets. None when there is none, or when several begin like that.
+        """
+
+    async def put_previews(self, key: ScriptKey, enabled: bool) -> Script | None:
+        """Switch the previews of a script; None when it is absent."""
+
+    async def put_crons(self, key: ScriptKey, crons: tuple[Cron, ...]) -> Script | None:
+        """Replace a script's schedules; None when it is absent."""
+
+    async def list_scheduled(self) -> list[Script]:
+        """Scripts that have schedules."""
+
+    async def count_crons(self, tenant: str) -> int:
+        """How many schedules the scripts of a tenant have."""
+
+    async def claim_minute(self, minute: int) -> bool:
+        """Take the schedules of a minute of Unix time upon oneself; False when that was done."""
 
 
 class KeyUse(msgspec.Struct, frozen=True):
@@ -207,6 +243,7 @@ class Store(
     NamespaceStore,
     CatalogStore,
     VersionStore,
+    TriggerStore,
     SecretStore,
     AccountStore,
     AuditStore,

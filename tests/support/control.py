@@ -84,6 +84,9 @@ class RecordingChanges:
     def script_changed(self, key: ScriptKey) -> None:
         self.events.append(f"script {key.name}")
 
+    def previews_changed(self, key: ScriptKey) -> None:
+        """Told by the resolver's own tests."""
+
     def deployed(self, script: Script, why: str, message: str) -> None:
         self.told.append((script.key.name, why, message))
 

@@ -14,6 +14,7 @@ from gateway.store.sqlite.connections import Connections
 from gateway.store.sqlite.kv import SqliteHostnames, SqliteKeyValues
 from gateway.store.sqlite.migrate import SchemaError, migrate, shipped
 from gateway.store.sqlite.secrets import SqliteSecrets
+from gateway.store.sqlite.triggers import SqliteTriggers
 from gateway.store.sqlite.versions import SqliteVersions
 
 __all__ = ["SchemaError", "SqliteStore"]
@@ -28,6 +29,7 @@ class SqliteStore(
     SqliteHostnames,
     SqliteCatalog,
     SqliteVersions,
+    SqliteTriggers,
     SqliteSecrets,
     SqliteAccounts,
     SqliteAudit,

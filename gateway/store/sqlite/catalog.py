@@ -9,18 +9,19 @@ import aiosqlite
 import msgspec
 
 from gateway.model.audit import Kind, State, namespace_state, script_state
-from gateway.model.script import Namespace, Script, ScriptKey, Share
+from gateway.model.script import Cron, Namespace, Script, ScriptKey, Share
 from gateway.store.sqlite.audit import Change, Read, noting
 from gateway.store.sqlite.connections import Connections, Row
 
 COLUMNS: Final = (
     "namespace, name, tenant, version_id, created_ms, modified_ms, etag, tags, handlers, limits,"
-    " split"
+    " split, previews, crons"
 )
 _json = msgspec.json.encode
 _strings = msgspec.json.Decoder(tuple[str, ...])
 shares = msgspec.json.Decoder(tuple[Share, ...])
 _numbers = msgspec.json.Decoder(dict[str, int])
+_crons = msgspec.json.Decoder(tuple[Cron, ...])
 
 
 class SqliteCatalog:
@@ -91,7 +92,7 @@ class SqliteCatalog:
             f"SELECT {COLUMNS} FROM scripts WHERE namespace = ? AND name = ?",  # noqa: S608
             key,
         )
-        return _script(rows[0]) if rows else None
+        return to_script(rows[0]) if rows else None
 
     async def list_scripts(
         self, namespace: str, *, tenant: str | None = None, after: str = "", limit: int = 100
@@ -103,7 +104,7 @@ class SqliteCatalog:
             " ORDER BY name LIMIT ?",
             (namespace, after, *owner, limit),
         )
-        return [_script(row) for row in rows]
+        return [to_script(row) for row in rows]
 
     async def put_tags(self, key: ScriptKey, tags: tuple[str, ...]) -> Script | None:
         """Replace a script's tags; None when it is absent."""
@@ -162,12 +163,13 @@ async def script_row(connection: aiosqlite.Connection, key: ScriptKey) -> Script
         f"SELECT {COLUMNS} FROM scripts WHERE namespace = ? AND name = ?",  # noqa: S608
         tuple(key),
     )
-    return next((_script(tuple(row)) for row in rows), None)
+    return next((to_script(tuple(row)) for row in rows), None)
 
 
-def _script(row: Row) -> Script:
+def to_script(row: Row) -> Script:
+    """A row of ``COLUMNS``."""
     namespace, name, tenant, version_id, created_ms, modified_ms = row[:6]
-    etag, tags, handlers, limits, split = row[6:]
+    etag, tags, handlers, limits, split, previews, crons = row[6:]
     return Script(
         key=ScriptKey(namespace, name),
         tenant=tenant,
@@ -179,4 +181,6 @@ def _script(row: Row) -> Script:
         handlers=_strings.decode(handlers),
         limits=_numbers.decode(limits),
         split=shares.decode(split),
+        previews=bool(previews),
+        crons=_crons.decode(crons),
     )

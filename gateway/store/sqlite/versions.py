@@ -169,7 +169,8 @@ class SqliteVersions:
 
 
 _UPSERT_SCRIPT: Final = (
-    f"INSERT INTO scripts ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '[]')"  # noqa: S608
+    f"INSERT INTO scripts ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?,"  # noqa: S608
+    " '[]', 1, '[]')"
     " ON CONFLICT (namespace, name) DO UPDATE SET tenant = excluded.tenant,"
     " version_id = excluded.version_id, modified_ms = excluded.modified_ms,"
     " etag = excluded.etag, tags = excluded.tags, handlers = excluded.handlers,"

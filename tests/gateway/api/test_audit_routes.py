@@ -58,7 +58,8 @@ def on_script(base: str) -> Iterator[Step]:
     if base == WORKER:
         tags = {"json": {"tags": ["d"]}}
         yield Step("PATCH", f"{base}/script-settings", tags)
-        yield Step("POST", f"{base}/subdomain", {"json": {"enabled": True}}, stored=False)
+        switch = {"json": {"enabled": True, "previews_enabled": False}}
+        yield Step("POST", f"{base}/subdomain", switch)
         yield Step("PATCH", LATEST, {"json": {"env": {"B": {"text": "hush"}}}})
     yield Step("DELETE", base, {})
 

@@ -319,7 +319,14 @@ async def test_what_wrangler_looks_up_before_and_after(operator: httpx.AsyncClie
     assert subdomain.json()["result"] == {"subdomain": "localhost"}
     off = await operator.post(f"{worker()}/subdomain", content=b'{"enabled":false}')
     assert off.json()["result"]["enabled"] is True
+    assert off.json()["result"]["previews_enabled"] is False
     assert "stays enabled" in off.json()["messages"][0]["message"]
+    on = await operator.post(f"{worker()}/subdomain", content=b'{"enabled":true}')
+    assert (on.json()["result"], on.json()["messages"]) == (
+        {"enabled": True, "previews_enabled": True},
+        [],
+    )
+    assert (await operator.get(f"{worker()}/subdomain")).json()["result"] == on.json()["result"]
     listed = await operator.get(account("workers/scripts"))
     assert [item["id"] for item in listed.json()["result"]] == ["acme"]
     assert (await operator.get(worker())).content == b"x = 1"
@@ -388,3 +395,19 @@ async def test_a_key_is_as_good_as_a_token(control: Control) -> None:
             ({}, 401),
         ]:
             assert (await client.get(path, headers=headers)).status_code == status, headers
+
+
+async def test_where_a_version_answers_by_itself(operator: httpx.AsyncClient) -> None:
+    await put(operator)
+    version = await add(operator, annotations={"workers/alias": "staging"})
+    shown = (await operator.get(f"{worker()}/versions/{version}")).json()["result"]
+    assert shown["metadata"]["has_preview"] is True
+    assert shown["annotations"]["workers/alias"] == "staging"
+    assert shown["waypost"]["preview_urls"] == [
+        f"http://{version[:8]}-acme.localhost:8787",
+        "http://staging-acme.localhost:8787",
+    ]
+    for alias in ("Staging", "1st", "a--b", "a" * 60, "x.y"):
+        files = upload_parts({"annotations": {"workers/alias": alias}})
+        refused = await operator.post(f"{worker()}/versions", files=files)
+        assert code(refused) == (400, 10026), alias
