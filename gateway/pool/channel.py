@@ -7,6 +7,7 @@ instance; no other stream, tenant or buffer is touched.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import time
@@ -35,6 +36,8 @@ MAX_SUBREQUESTS_OPEN = 64
 MAX_STRAYS = 1000
 """Subrequests for invocations that are over, in the life of an instance."""
 PIPE_READ = 64 * 1024
+MAX_RESTS = 64
+"""Reads of what a dead instance left in its socket; a full one takes fewer."""
 MAX_LINE = 16 * 1024
 LINE_COST = 32
 """What a line of the log pipe counts on top of its bytes."""
@@ -167,7 +170,19 @@ class Channel(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The instance closed its end, or died."""
+        if exc is not None:
+            self._read_rest()
         self._break(None)
+
+    def _read_rest(self) -> None:
+        """Take in what an instance sent before its end, where writing told of the end first."""
+        sock = self._transport.get_extra_info("socket") if self._transport is not None else None
+        with contextlib.suppress(OSError):
+            for _ in range(MAX_RESTS):
+                data = os.read(sock.fileno(), PIPE_READ) if sock is not None else b""
+                if not data or self.closed:
+                    return
+                self.data_received(data)
 
     # Sending
 

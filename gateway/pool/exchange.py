@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from gateway.errors import ProtocolViolation, WaypostError
+from gateway.errors import ProtocolViolation, Refusal, WaypostError
 from gateway.pool.inbox import Inbox
 from gateway.pool.logroom import LOG_PARTS, Holding, count_parts
 from gateway.pool.socket import WireSocket
@@ -36,6 +36,7 @@ class Exchange:
         "_consumed",
         "_unacked",
         "_waiter",
+        "afterwards",
         "charge",
         "done",
         "ended",
@@ -76,6 +77,8 @@ class Exchange:
         self.done = False
         """The invocation is over, waitUntil included."""
         self.failure: WaypostError | None = None
+        self.afterwards: Refusal | None = None
+        """What ended the invocation after its response was complete, which it leaves whole."""
         self.charge: Charge | None = None
         self.subrequests = 0
         self.logs: list[LogRecord] = []
@@ -286,6 +289,11 @@ class Exchange:
             if self.writer is not None:
                 self.writer.cancel()
         self.wake()
+
+    def fail_afterwards(self, failure: Refusal) -> None:
+        """Say how an invocation ended whose response was complete before; the first one stays."""
+        if self.afterwards is None and not self.done:
+            self.afterwards = failure
 
     def finish(self) -> None:
         """The invocation is over."""

@@ -133,7 +133,9 @@ class Instance:
         self.kind = loaded.kind
         self.capacity = concurrency if loaded.concurrent else 1
         self.channel.subrequests = self._subrequests
-        self.state = State.SERVING
+        if self.state is State.STARTING:
+            # Its end may have come together with its being ready.
+            self.state = State.SERVING
         self.idle_since = time.monotonic()
         return loaded
 
@@ -228,9 +230,11 @@ class Instance:
     def expire(self, exchange: Exchange) -> None:
         """An invocation has used up its wall time: end it, and recycle the process."""
         limit = exchange.route.limits.wall_ms
-        exchange.fail(
-            WallTimeExceeded(f"The worker took longer than the {limit} ms that its plan allows.")
-        )
+        late = WallTimeExceeded(f"The worker took longer than the {limit} ms that its plan allows.")
+        if exchange.ended:
+            exchange.fail_afterwards(late)
+        # Of a complete answer, too: a client that does not take it is not waited for.
+        exchange.fail(late)
         self.abandon(exchange)
 
     def abandon(self, exchange: Exchange) -> None:
@@ -301,9 +305,10 @@ class Instance:
             self.meter.renew(exchange.charge, grant_ns, most_ns, now_ns=time.monotonic_ns())
 
     def _on_exception(self, exchange: Exchange, record: ExceptionRecord) -> None:
-        if exchange.ended or exchange.failure is not None:
-            return
-        exchange.fail(self._judge(exchange, record))
+        if exchange.ended:
+            exchange.fail_afterwards(self._judge(exchange, record))
+        elif exchange.failure is None:
+            exchange.fail(self._judge(exchange, record))
 
     def _judge(self, exchange: Exchange, record: ExceptionRecord) -> Refusal:
         limits = exchange.route.limits
@@ -389,17 +394,24 @@ class Instance:
     def _fail_of_end(
         self, exchange: Exchange, outcome: Outcome, words: str, error: ProtocolError | None
     ) -> None:
+        if exchange.done:
+            return
+        refusal: Refusal
         if error is not None:
             exchange.on_exception(crash_record("ProtocolError", str(error)))
-            exchange.fail(as_refusal(error))
+            refusal = as_refusal(error)
         elif outcome is Outcome.EXCEEDED_CPU:
-            exchange.fail(cpu_exceeded(exchange.route.limits.cpu_ms))
+            refusal = cpu_exceeded(exchange.route.limits.cpu_ms)
         elif outcome is Outcome.EXCEEDED_MEMORY:
-            exchange.fail(memory_exceeded(exchange.route.limits.memory_mb))
+            refusal = memory_exceeded(exchange.route.limits.memory_mb)
         else:
-            if exchange.failure is None and not exchange.ended:
+            if exchange.failure is None:
                 exchange.on_exception(crash_record("ProcessDied", f"The worker's process {words}."))
-            exchange.fail(WorkerDied(f"The worker's process {words} while it served this request."))
+            refusal = WorkerDied(f"The worker's process {words} while it served this request.")
+        if exchange.ended:
+            exchange.fail_afterwards(refusal)
+        if error is not None or not exchange.ended:
+            exchange.fail(refusal)
         exchange.finish()
 
 

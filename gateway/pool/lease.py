@@ -143,7 +143,8 @@ class Lease:
         invocation.exceptions = exchange.exceptions
         invocation.truncated = exchange.truncated
         instance.leave(exchange)
-        if invocation.outcome is Outcome.UNKNOWN and exchange.failure is None:
+        late = exchange.afterwards or late
+        if invocation.outcome is Outcome.UNKNOWN and (exchange.failure is None or exchange.ended):
             if late is not None:
                 invocation.outcome = late.outcome
             elif exchange.exceptions:

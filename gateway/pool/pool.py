@@ -277,6 +277,9 @@ class Pool:
             group.refuse(refusal)
 
     def _admit(self, group: Group, instance: Instance) -> None:
+        if instance.state is State.DEAD:
+            self._bury(group, instance)
+            return
         if self.closed or self._groups.get(group.version_id) is not group:
             instance.stop("retired while it started")
             return
@@ -284,6 +287,16 @@ class Pool:
         self._live.add(instance)
         self._observer.instance_started(group.key, group.tenant, instance.started_ns)
         self._serve_waiters(group)
+
+    def _bury(self, group: Group, instance: Instance) -> None:
+        """One died between being ready and being taken in: it takes no room, here or on the node.
+
+        Its end was told before anyone here knew of it, and will not be told again.
+        """
+        if instance.ended_badly:
+            self._turns.charge(group.tenant)
+        if group.waiters:
+            self._replace(group)
 
     def adopt(self, instance: Instance) -> None:
         """Take in an instance that was started to validate an upload."""

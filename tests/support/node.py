@@ -126,8 +126,8 @@ class Tail:
 class _NodeThread:
     """Runs a node on an event loop of its own."""
 
-    def __init__(self, config: Config) -> None:
-        self.node = Node(config)
+    def __init__(self, node: Node) -> None:
+        self.node = node
         self.started: Started | None = None
         self.error: BaseException | None = None
         self.ready = threading.Event()
@@ -163,11 +163,13 @@ class _NodeThread:
 
 @contextmanager
 def live_node(
-    data_dir: Path, change: Callable[[Config], Config] | None = None
+    data_dir: Path,
+    change: Callable[[Config], Config] | None = None,
+    make: Callable[[Config], Node] = Node,
 ) -> Iterator[LiveNode]:
     """A node in a thread of its own, for as long as the block."""
     config = Config(listen=Listen(port=0), api=Listen(port=0), data_dir=str(data_dir))
-    thread = _NodeThread(change(config) if change is not None else config)
+    thread = _NodeThread(make(change(config) if change is not None else config))
     assert thread.ready.wait(60), "the node did not start"
     if thread.started is None:
         thread.stop()
