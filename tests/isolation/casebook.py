@@ -92,7 +92,7 @@ def _read(folder: Path) -> list[Case]:
 def _case(folder: Path, entry: dict[str, Any]) -> Case:
     source = (folder / entry["file"]).read_text()
     post_checks = frozenset(entry.get("post_checks", ()))
-    requests = 1
+    requests = entry.get("requests", 1)
     if '"responses"' in source:
         requests = MANY_RESPONSES
     if "repeat_60_times_stays_bounded" in post_checks:
