@@ -37,6 +37,8 @@ FRAMES_A_TURN: Final = 64
 """Frames of one client that are read before others have their turn."""
 MAX_FRAGMENTS: Final = 16_384
 """Frames that one message may come in."""
+PONGS_A_TURN: Final = 16
+"""Pings of one client that are answered in a turn: the newest."""
 CLOSE_SECONDS: Final = 5.0
 """How long a client may take to answer a close."""
 MISSED_PINGS: Final = 2
@@ -123,7 +125,7 @@ class ClientSocket:
         self._waiter: asyncio.Future[None] | None = None
         self._stalled = False
         """Frames wait to be read, until there is room for what they bring."""
-        self._pong: bytes | None = None
+        self._pongs: deque[bytes] = deque(maxlen=PONGS_A_TURN)
         self._mid_message = False
         """The last frame sent was not the last of its message."""
         self._close_sent = False
@@ -211,7 +213,7 @@ class ClientSocket:
                     break
                 frame = next(self._frames.received_frames(), None)
                 if frame is None:
-                    self._answer_ping()
+                    self._answer_pings()
                     if not self._flow.write_paused:
                         self._flow.resume_reading()
                     return
@@ -221,7 +223,7 @@ class ClientSocket:
         except ParseFailed as error:
             self._fail(error)
             return
-        self._answer_ping()
+        self._answer_pings()
         self._stalled = True
         self._flow.pause_reading()
         if self._inbox_bytes <= MAX_INBOX:
@@ -236,7 +238,7 @@ class ClientSocket:
         if frame.opcode is Opcode.CLOSE and isinstance(payload, tuple):
             self._on_close(int(payload[0]), payload[1])
         elif frame.opcode is Opcode.PING and isinstance(payload, bytes):
-            self._pong = payload
+            self._pongs.append(payload)
             self.pinged = True
         elif not frame.opcode.iscontrol() and not self._close_sent:
             text = isinstance(payload, str)
@@ -247,16 +249,18 @@ class ClientSocket:
                 self._wake()
 
     def _on_close(self, code: int, reason: str) -> None:
+        self._answer_pings()
         if not self._close_sent:
             self._say_close(code, "")
         self._end(Close(code, reason))
         self._transport.close()
 
-    def _answer_ping(self) -> None:
-        """Answer the newest ping (RFC 6455 §5.5.3); none to a client that does not read."""
-        if self._pong is not None and not self._flow.write_paused and not self._close_sent:
-            self._transport.write(encode_frame(Opcode.PONG, self._pong, last=True))
-        self._pong = None
+    def _answer_pings(self) -> None:
+        """Answer the newest pings (RFC 6455 §5.5.3); none to a client that does not read."""
+        if self._pongs and not self._flow.write_paused and not self._close_sent:
+            pongs = [encode_frame(Opcode.PONG, payload, last=True) for payload in self._pongs]
+            self._transport.write(b"".join(pongs))
+        self._pongs.clear()
 
     def _fail(self, error: ParseFailed) -> None:
         code = int(error.code)

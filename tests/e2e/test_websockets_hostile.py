@@ -274,6 +274,15 @@ def test_a_close_is_answered_with_its_own_code(port: int, payload: bytes) -> Non
         assert connection.wire.ended()
 
 
+def test_pings_are_answered_in_order_before_a_close(port: int) -> None:
+    pings = [b"%d" % number for number in range(10)]
+    with raw_socket(port, "echo") as connection:
+        connection.send(*(frame(PING, payload) for payload in pings), frame(CLOSE, b"\x03\xe8"))
+        answers = [connection.frame() for _ in pings]
+        assert [(answer.opcode, answer.payload) for answer in answers] == [(PONG, p) for p in pings]
+        assert connection.closed() == 1000
+
+
 def test_what_follows_a_close_is_not_served(port: int) -> None:
     with raw_socket(port, "echo") as connection:
         connection.send(frame(CLOSE, b"\x03\xe8"), frame(TEXT, b"too late"), b"GET / HTTP/1.1\r\n")
