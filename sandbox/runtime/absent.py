@@ -1,6 +1,7 @@
-"""What an ordinary server has and a worker lacks: the same exceptions, in words that help.
+"""What an ordinary server has and a worker lacks.
 
 Nothing here forbids anything, the jail does: a call that fails in it fails with a better message.
+What files of the host would tell, such as a user's home, is said in their place.
 """
 
 from __future__ import annotations
@@ -8,7 +9,9 @@ from __future__ import annotations
 import errno
 import functools
 import importlib
+import mimetypes
 import os
+import pwd
 import socket
 import subprocess
 from collections.abc import Callable
@@ -18,6 +21,18 @@ from typing import Any
 NO_SOCKETS = "a worker has no sockets: use `await fetch(url)` of the package `workers`"
 NO_PROCESSES = "a worker cannot start processes: use threads, or split the work into requests"
 _SPAWNERS = ("fork", "forkpty", "posix_spawn", "posix_spawnp")
+_HOME = "/tmp"  # noqa: S108 - the only place to write to, and gone with the instance
+_MEDIA_TYPES = {
+    ".avif": "image/avif",
+    ".map": "application/json",
+    ".md": "text/markdown",
+    ".otf": "font/otf",
+    ".ttf": "font/ttf",
+    ".webp": "image/webp",
+    ".woff": "font/woff",
+    ".woff2": "font/woff2",
+}
+"""Of files on web sites that older versions of Python do not know by themselves."""
 _NOT_EXECUTABLE = "failed to map segment"
 """How the dynamic loader words that a file must not become executable memory."""
 
@@ -39,6 +54,8 @@ def install() -> None:
     _explain_semaphores()
     os.listxattr = _no_attributes
     _explain_compiled_modules()
+    _have_a_user()
+    _know_media_types()
 
 
 def _wrap(owner: Any, name: str, errors: tuple[type[OSError], ...], words: str) -> None:
@@ -73,6 +90,29 @@ def _explain_semaphores() -> None:
     original: Any = native.__dict__["SemLock"]
     semaphore.__dict__.update(SEM_VALUE_MAX=original.SEM_VALUE_MAX, _rebuild=original._rebuild)
     native.__dict__["SemLock"] = semaphore
+
+
+def _have_a_user() -> None:
+    """Give the process's own user a name and a home, which ``Path.home()`` and getpass ask for."""
+    lookup = pwd.getpwuid
+
+    def getpwuid(uid: int, /) -> pwd.struct_passwd:
+        try:
+            return lookup(uid)
+        except KeyError:
+            if uid != os.getuid():
+                raise
+            return pwd.struct_passwd(("worker", "x", uid, os.getgid(), "", _HOME, ""))
+
+    pwd.getpwuid = getpwuid
+
+
+def _know_media_types() -> None:
+    """Know the same ones on every host, whatever lists of its own it has."""
+    mimetypes.knownfiles.clear()
+    for ending, kind in _MEDIA_TYPES.items():
+        if ending not in mimetypes.types_map:
+            mimetypes.add_type(kind, ending)
 
 
 def _no_attributes(path: Any = None, *, follow_symlinks: bool = True) -> list[str]:

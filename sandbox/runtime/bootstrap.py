@@ -42,7 +42,6 @@ _HOW_TO_BRING = (
 def main(
     wire_fd: int,
     app_dir: str = "/app",
-    scratch_dir: str = "/tmp",  # noqa: S108
     bundle_dir: str = "",
     seal: Callable[[], None] | None = None,
 ) -> NoReturn:
@@ -54,7 +53,7 @@ def main(
     """
     status = EXIT_BROKEN
     try:
-        _live(wire_fd, app_dir, scratch_dir, bundle_dir or app_dir, seal)
+        _live(wire_fd, app_dir, bundle_dir or app_dir, seal)
         status = 0
     except BaseException:
         os.write(2, traceback.format_exc().encode("utf-8", "replace"))
@@ -65,7 +64,6 @@ def main(
 def _live(
     wire_fd: int,
     app_dir: str,
-    scratch_dir: str,
     bundle_dir: str,
     seal: Callable[[], None] | None,
 ) -> None:
@@ -92,8 +90,9 @@ def _live(
     env.__dict__.update(init.env)
     failed = _write(init, content, bundle_dir)
     del content, received
-    # Leaves the writable view of the bundle, before any of the tenant's code runs.
-    os.chdir(scratch_dir)
+    # Leaves the writable view of the bundle, before any of the tenant's code runs. Programs name
+    # their templates and data by paths relative to where they lie.
+    os.chdir(app_dir)
     if seal is not None:
         seal()
     sys.argv = [init.main]

@@ -239,17 +239,14 @@ class ForkServer:
             return Birth(order, uid, wire, log)
         # Not by tempfile: its generator's state is in the memory of every child.
         directory = os.path.join(self._directories, secrets.token_hex(16))
-        app, scratch = os.path.join(directory, "app"), os.path.join(directory, "tmp")
+        app = os.path.join(directory, "app")
         os.mkdir(directory, 0o711)
         os.mkdir(app, 0o700)
-        if self.recipe.insecure:
-            os.mkdir(scratch)
-            return Birth(order, os.getuid(), wire, log, app, scratch)
         uid = os.getuid()
         if self.recipe.change_uid:
             uid = self._choose_uid()
             os.chown(app, uid, uid)
-        return Birth(order, uid, wire, log, app, app)
+        return Birth(order, uid, wire, log, app)
 
     def _choose_uid(self) -> int:
         """Pick an id that nobody alive has; at random, since one in turn would count the others."""

@@ -42,7 +42,6 @@ class Entry(Protocol):
         wire_fd: int,
         *,
         app_dir: str,
-        scratch_dir: str,
         bundle_dir: str,
         seal: Callable[[], None] | None,
     ) -> object:
@@ -79,7 +78,6 @@ class Birth:
     wire: int
     log: int
     app_dir: str = mounts.APP
-    scratch_dir: str = mounts.SCRATCH
 
 
 def _reset_signals() -> None:
@@ -272,7 +270,6 @@ def become_instance(recipe: Recipe, birth: Birth) -> NoReturn:
         recipe.entry(
             fds.WIRE,
             app_dir=birth.app_dir,
-            scratch_dir=birth.scratch_dir,
             bundle_dir=os.curdir,
             seal=seal.close if seal is not None else None,
         )

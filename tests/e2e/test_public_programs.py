@@ -193,6 +193,18 @@ def copies():
     shutil.copytree("/app/data", target)
     return sorted(os.listdir(target))
 
+def home():
+    import getpass, os.path, pathlib
+    return [str(pathlib.Path.home()), os.path.expanduser("~/a"), getpass.getuser()]
+
+def relative():
+    with open("data/a.txt") as file:
+        return file.read()
+
+def media_types():
+    import mimetypes
+    return [mimetypes.guess_type(f"a.{ending}")[0] for ending in ("woff2", "webp", "svg")]
+
 def log():
     import logging.config
     handler = {"class": "logging.StreamHandler", "formatter": "f"}
@@ -251,6 +263,9 @@ def libraries(node: LiveNode) -> str:
         ("threads", 3),
         ("copies", ["a.txt"]),
         ("crash_dumps", None),
+        ("home", ["/tmp", "/tmp/a", "worker"]),  # noqa: S108 - names in the jail
+        ("relative", "a"),
+        ("media_types", ["font/woff2", "image/webp", "image/svg+xml"]),
         ("time_of_files", 0),
     ],
 )

@@ -89,7 +89,7 @@ MUTATIONS: Final = (
     Mutation("the old root is gone", _JAIL + "mounts.py",
              'syscalls.umount(".", syscalls.MNT_DETACH)', "pass"),
     Mutation("the writable view of the bundle is given up", "sandbox/runtime/bootstrap.py",
-             "os.chdir(scratch_dir)", "pass", (LEAKS,)),
+             "os.chdir(app_dir)", "pass", (LEAKS,)),
     # Limits
     *(
         Mutation(f"RLIMIT_{name}", _JAIL + "rlimits.py",

@@ -70,9 +70,7 @@ class Instance:
 
     def __init__(self, root: Path) -> None:
         self.app_dir = root / "app"
-        self.scratch_dir = root / "tmp"
         self.app_dir.mkdir()
-        self.scratch_dir.mkdir()
         self.wire, theirs = socket.socketpair()
         self.wire.settimeout(20)
         self.replies: dict[int, Reply] = {}
@@ -91,7 +89,7 @@ class Instance:
         self.pid = os.fork()
         if self.pid == 0:
             self.wire.close()
-            bootstrap.main(theirs.detach(), str(self.app_dir), str(self.scratch_dir))
+            bootstrap.main(theirs.detach(), str(self.app_dir))
         theirs.close()
         self.reaped: int | None = None
 

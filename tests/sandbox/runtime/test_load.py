@@ -199,3 +199,15 @@ def test_a_missing_package_comes_with_the_ways_to_bring_it(instance: Instance) -
     assert isinstance(failed, Failed)
     assert failed.message.startswith("No module named 'nowhere_to_be_found'. The bundle may bring")
     assert "runtime.packages" in failed.message
+
+
+def test_relative_paths_lead_to_the_bundle(instance: Instance) -> None:
+    source = """
+import os
+with open("data/greeting.txt") as file:
+    greeting = file.read()
+def on_fetch(request):
+    return greeting + (" from here" if os.path.samefile(".", os.path.dirname(__file__)) else "")
+"""
+    instance.load({"worker.py": source, "data/greeting.txt": "hello"})
+    assert instance.get().body == b"hello from here"
