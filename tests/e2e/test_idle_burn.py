@@ -73,4 +73,6 @@ def test_an_instance_that_burns_between_requests_is_ended(node: LiveNode, code: 
     while instance in descendants(os.getpid()):
         most = max(most, cpu_seconds(instance))
         assert time.monotonic() < deadline, f"it lives and has burnt {most} s"
+        # The node is a thread of this process: one that looks all the time would starve it.
+        time.sleep(0.01)
     assert most < MOST_SECONDS

@@ -44,10 +44,11 @@ def create(node: LiveNode, name: str, *filters: dict[str, Any]) -> dict[str, Any
 
 @contextmanager
 def listen(node: LiveNode, url: str) -> Iterator[ClientConnection]:
-    before = node.node.tail.listeners
+    # Those who have hung up are noticed a moment later, and would be counted with the new one.
+    wait_until(lambda: not node.node.tail.listeners)
     with connect(url, subprotocols=["trace-v1"], max_size=None) as opened:  # type: ignore[list-item]
         assert opened.subprotocol == "trace-v1"
-        wait_until(lambda: node.node.tail.listeners > before)
+        wait_until(lambda: node.node.tail.listeners > 0)
         yield opened
 
 

@@ -114,7 +114,8 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
     with live_node(tmp_path_factory.mktemp("node"), _impatient) as live:
         live.deploy("echo", ECHO)
         live.deploy("sender", SENDER, plan="enterprise")
-        live.deploy("lazy", LAZY, plan="enterprise")
+        # Little time once its client is gone: the node waits for it when it stops.
+        live.deploy("lazy", LAZY, plan="enterprise", limits={"wall_ms": 1000})
         yield live
 
 

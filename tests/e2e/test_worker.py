@@ -131,22 +131,29 @@ def test_wait_until_runs_after_the_answer_and_inside_the_invocation(node: LiveNo
 import asyncio
 from workers import Response
 
+come = asyncio.Event()
+
 async def later():
-    await asyncio.sleep(0.3)
+    print("waits")
+    await come.wait()
     print("done later")
 
 async def on_fetch(request, env, ctx):
+    if request.url.endswith("/come"):
+        come.set()
+        return Response("it may end")
     ctx.waitUntil(later())
     return Response("at once")
 """
     node.deploy("later", source)
     with node.tail("later") as tail:
-        answer = node.request("later")
-        assert answer.text == "at once"
-        assert answer.elapsed.total_seconds() < 0.25
-        event = tail.wait()[0]
-    assert event["logs"][0]["message"] == ["done later"]
-    assert event["wallTime"] >= 300
+        # What it waits for comes only after its answer.
+        assert node.request("later").text == "at once"
+        assert node.request("later", "/come").text == "it may end"
+        events = {event["event"]["request"]["url"]: event for event in tail.wait(2)}
+    event = events["http://later.localhost/"]
+    assert [log["message"] for log in event["logs"]] == [["waits"], ["done later"]]
+    assert event["outcome"] == "ok"
 
 
 def test_the_tail_shows_prints_logging_console_and_exceptions(node: LiveNode) -> None:
