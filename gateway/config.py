@@ -79,7 +79,7 @@ class Runtime(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     packages: tuple[str, ...] = ("fastapi", "starlette", "flask", "python-multipart")
     """Installed distributions tenants may import, with all they require. Missing ones are told."""
-    startup_cpu_ms: int = 1000
+    startup_cpu_ms: int = 2000
     """CPU milliseconds to load a script."""
     startup_wall_ms: int = 10_000
     """Elapsed milliseconds to load a script."""
@@ -117,9 +117,9 @@ class Egress(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class Upload(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What an upload may be."""
 
-    max_mb: int = 10
+    max_mb: int = 64
     """Size of all modules together, MiB."""
-    max_modules: int = 2000
+    max_modules: int = 10_000
     """Number of files in a bundle."""
 
 

@@ -20,7 +20,9 @@ from gateway.api.services import Services
 from gateway.catalog import Upload, parse_metadata
 
 UPLOAD_SLACK: Final = 2 << 20
-"""What an upload may have on top of its modules: metadata and part headers, bytes."""
+"""What an upload may have on top of its modules: metadata, bytes."""
+PART_SLACK: Final = 512
+"""What each module may have on top: the headers of its part, bytes."""
 UPLOADS_AT_ONCE: Final = 8
 """Bodies of uploads held in memory at the same time."""
 UPLOADS_OF_TENANT: Final = 3
@@ -94,11 +96,12 @@ async def _upload(call: Call) -> Upload:
 
 async def _form(call: Call) -> Form:
     limits = call.services.config.upload
+    slack = UPLOAD_SLACK + limits.max_modules * PART_SLACK
     try:
         async with asyncio.timeout(BODY_SECONDS):
             return await parse_upload(
                 call.request.headers.get("content-type", ""),
-                read_capped(call.request, (limits.max_mb << 20) + UPLOAD_SLACK),
+                read_capped(call.request, (limits.max_mb << 20) + slack),
                 max_modules=limits.max_modules,
             )
     except TimeoutError:

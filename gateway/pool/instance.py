@@ -9,6 +9,8 @@ from collections.abc import Callable
 from enum import Enum, auto
 from functools import partial
 
+import msgspec
+
 from gateway.errors import (
     CpuExceeded,
     MemoryExceeded,
@@ -146,6 +148,8 @@ class Instance:
                 chunk = module.content[start : start + protocol.CHUNK]
                 self.channel.send(protocol.encode(FrameType.BODY, 0, chunk))
         self.channel.send(protocol.encode(FrameType.BODY, 0, b"", protocol.END))
+        # The process has the code now; kept here, it would be in memory once for each instance.
+        self.version = msgspec.structs.replace(self.version, modules=())
 
     def _on_loaded(self, loaded: Ready | Failed) -> None:
         if self._loaded.done():

@@ -33,7 +33,7 @@ class Starter:
         startup_cpu_ms: int,
         startup_wall_ms: int,
         max_bundle_bytes: int,
-        max_bundle_files: int = 2000,
+        max_bundle_files: int = 10_000,
     ) -> None:
         self._supervisor = supervisor
         self._watchdog = watchdog

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 from collections.abc import Iterator
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 
 from gateway.config import Config
+from gateway.pool.instance import Instance
 from tests.e2e.programs import BOTTLE, DJANGO, FASTAPI, FLASK, PYODIDE
 from tests.support.bundles import vendored
 from tests.support.node import LiveNode, live_node
@@ -316,5 +318,12 @@ from workers import Response
 def on_fetch(request):
     return Response(str(sum(len(files) for _, _, files in os.walk("/app"))))
 """
-    more: dict[str, str | bytes] = {f"d{n}/a.txt": b"x" * 4097 for n in range(1990)}
-    assert node.request(deploy(node, "big-many", source, more)).text == "1991"
+    more: dict[str, str | bytes] = {f"d{n}/a.txt": b"x" * 4097 for n in range(4000)}
+    assert node.request(deploy(node, "big-many", source, more)).text == "4001"
+
+
+def test_the_gateway_keeps_no_code_of_what_runs(node: LiveNode, site: str) -> None:
+    assert node.request(site, "/static/a.txt").text == "static"
+    running = [thing for thing in gc.get_objects() if isinstance(thing, Instance)]
+    assert running
+    assert all(instance.version.modules == () for instance in running)
