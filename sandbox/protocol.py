@@ -10,11 +10,12 @@ Who sends what::
 
     gateway → instance   INIT BODY*(0)   REQUEST BODY*   FETCHED BODY* | FETCH_ERROR
                          CREDIT   CANCEL   DRAIN   TEXT*   BINARY*   CLOSE
-    instance → gateway   HELLO   READY | FAILED   RESPONSE BODY* | EXCEPTION   DONE
+    instance → gateway   HELLO   READY | FAILED   RESPONSE BODY* | EXCEPTION   DONE   ANSWER
                          LOG   FETCH BODY*   CREDIT   CANCEL   TEXT*   BINARY*   CLOSE
 
 An invocation's stream lives from REQUEST to DONE. Before DONE the instance answers with RESPONSE
-and BODY frames, the last flagged END, or with one EXCEPTION. Each direction of a body starts with
+and BODY frames, the last flagged END, or with one EXCEPTION. An ANSWER is all of it at once:
+RESPONSE, at most ``CHUNK`` bytes of BODY, and DONE. Each direction of a body starts with
 ``WINDOW`` bytes of credit; the receiver returns credit as it consumes.
 
 A RESPONSE of status 101 opens a WebSocket on the stream: messages travel both ways as TEXT and
@@ -39,6 +40,8 @@ T = TypeVar("T", bound=msgspec.Struct)
 VERSION: Final = 1
 HEADER: Final = struct.Struct("<IBBHI")
 HEADER_SIZE: Final = HEADER.size
+_ANSWER: Final = struct.Struct("<IBBHII")
+"""A frame's header and the length of the response head that an ANSWER's payload begins with."""
 MAX_FRAME: Final = 1 << 20
 """Longest payload of any frame, bytes; checked at the header, before anything is buffered."""
 MAX_METADATA: Final = 256 * 1024
@@ -93,6 +96,7 @@ class FrameType(IntEnum):
     TEXT = 17
     BINARY = 18
     CLOSE = 19
+    ANSWER = 20
 
 
 class Frame(NamedTuple):
@@ -264,6 +268,7 @@ class FetchError(msgspec.Struct, array_like=True, frozen=True):
 
 
 _pack = HEADER.pack
+_pack_answer = _ANSWER.pack
 _unpack = HEADER.unpack_from
 _make_frame = tuple.__new__  # NamedTuple's own __new__ is a Python function around it
 _encoder = msgspec.msgpack.Encoder()
@@ -288,6 +293,21 @@ def encode_struct(frame_type: int, stream: int, value: msgspec.Struct, flags: in
     if len(payload) > (MAX_FRAME if frame_type == FrameType.INIT else MAX_METADATA):
         raise ProtocolError(f"{type(value).__name__} of {len(payload)} bytes is too long")
     return _pack(len(payload), frame_type, flags, 0, stream) + payload
+
+
+def encode_answer(stream: int, head: bytes, body: bytes) -> bytes:
+    """Build the ANSWER frame of an encoded ResponseHead and at most ``CHUNK`` body bytes."""
+    size = len(head)
+    prefix = _pack_answer(4 + size + len(body), FrameType.ANSWER, 0, 0, stream, size)
+    return b"%b%b%b" % (prefix, head, body)
+
+
+def split_answer(payload: bytes) -> tuple[bytes, bytes]:
+    """The encoded head and the body of an ANSWER. Raises ProtocolError when it is malformed."""
+    end = 4 + int.from_bytes(payload[:4], "little")
+    if not 4 < end <= len(payload) <= end + CHUNK:
+        raise ProtocolError("an answer whose lengths do not fit")
+    return payload[4:end], payload[end:]
 
 
 def encode_credit(stream: int, amount: int) -> bytes:
@@ -387,6 +407,7 @@ FROM_INSTANCE: Final[Mapping[int, int]] = {
     FrameType.TEXT: MAX_METADATA,
     FrameType.BINARY: MAX_METADATA,
     FrameType.CLOSE: MAX_METADATA,
+    FrameType.ANSWER: MAX_METADATA + CHUNK,
 }
 """Frames that an instance may send, with the longest payload of each, bytes."""
 FROM_GATEWAY: Final[Mapping[int, int]] = {

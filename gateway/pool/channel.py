@@ -28,6 +28,7 @@ from sandbox.protocol import (
     FrameType,
     LogRecord,
     Ready,
+    ResponseHead,
 )
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,9 @@ logger = logging.getLogger(__name__)
 MAX_SUBREQUESTS_OPEN = 64
 MAX_STRAYS = 1000
 """Subrequests for invocations that are over, in the life of an instance."""
+MAX_KNOWN = 16
+MAX_KNOWN_BYTES = 1024
+"""Response heads remembered of an instance, and the longest of them."""
 PIPE_READ = 64 * 1024
 MAX_RESTS = 64
 """Reads of what a dead instance left in its socket; a full one takes fewer."""
@@ -110,6 +114,8 @@ class Channel(asyncio.Protocol):
         self._news: list[Callable[[], None]] = []
         self._receiving = False
         self._strays = 0
+        self._heads: dict[bytes, ResponseHead] = {}
+        """What heads say that came before: a worker's answers are much alike."""
         self._log_fd = -1
         self._log_rest = b""
         self.exchanges: dict[int, Exchange] = {}
@@ -292,7 +298,10 @@ class Channel(asyncio.Protocol):
             if frame.stream >= self._next_stream or kind in (FrameType.READY, FrameType.FAILED):
                 raise ProtocolError(f"frame type {kind} for stream {frame.stream}, never opened")
             return
-        if kind == FrameType.RESPONSE:
+        if kind == FrameType.ANSWER:
+            head, body = protocol.split_answer(frame.payload)
+            exchange.on_answer(self._heads.get(head) or self._read_head(head), body)
+        elif kind == FrameType.RESPONSE:
             self._units += len(frame.payload) >> 8
             exchange.on_response(frame.payload, frame.flags)
         elif kind == FrameType.BODY:
@@ -307,6 +316,15 @@ class Channel(asyncio.Protocol):
             self._exception(frame.payload, exchange)
         else:
             raise ProtocolError(f"frame type {kind} on an invocation's stream")
+
+    def _read_head(self, encoded: bytes) -> ResponseHead:
+        self._units += len(encoded) >> 8
+        head = protocol.decode_struct(ResponseHead, encoded)
+        if len(encoded) <= MAX_KNOWN_BYTES:
+            if len(self._heads) >= MAX_KNOWN:
+                self._heads.clear()
+            self._heads[encoded] = head
+        return head
 
     def _log(self, payload: bytes, exchange: Exchange) -> None:
         # Not even decoded when it would be dropped: a flood of them is to cost little.

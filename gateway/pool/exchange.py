@@ -11,7 +11,7 @@ from gateway.errors import ProtocolViolation, Refusal, WaypostError
 from gateway.pool.inbox import Inbox
 from gateway.pool.logroom import LOG_PARTS, Holding, count_parts
 from gateway.pool.socket import WireSocket
-from sandbox import Charge, ProtocolError, protocol
+from sandbox import Charge, Meter, ProtocolError, protocol
 from sandbox.protocol import Close, ExceptionRecord, FrameType, LogRecord, ResponseHead
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ class Exchange:
         "exceptions",
         "failure",
         "farewell",
-        "grant",
         "head",
         "held",
         "logs",
+        "meter",
         "moved",
         "on_news",
         "request",
@@ -69,8 +69,8 @@ class Exchange:
         self.started_ns = 0
         self.moved = 0
         """Body bytes since the last grant."""
-        self.grant: Callable[[int], None] | None = None
-        """Adds CPU time, ns, to the invocation's budget."""
+        self.meter: Meter | None = None
+        """Who keeps the account of the CPU time."""
         self.head: ResponseHead | None = None
         self.ended = False
         """The response is complete."""
@@ -141,11 +141,11 @@ class Exchange:
 
     def take_all(self) -> bytes:
         """What has come of the response body."""
-        parts = []
-        while self._chunks:
-            parts.append(self._chunks.take())
+        chunks = self._chunks
+        whole = chunks.take() if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
         self._unacked = 0
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return whole
 
     @property
     def untaken(self) -> int:
@@ -205,12 +205,26 @@ class Exchange:
         self.ended = bool(flags & protocol.END)
         self.wake()
 
+    def on_answer(self, head: ResponseHead, body: bytes) -> None:
+        """ANSWER frame: the whole response, and the invocation's end."""
+        if self.done:
+            return
+        if self.head is not None:
+            raise protocol_violation("a second response head")
+        self.head = head
+        if body:
+            self._unacked = len(body)
+            self._chunks.append(body)
+            self.on_moved(len(body))
+        self.ended = True
+        self.finish()
+
     def on_moved(self, size: int) -> None:
         """Body bytes went in or out: copying them between kernel and process is our way of
         carrying them, and no work of the tenant's code."""
         self.moved += size
-        if self.moved >= MOVED_STEP and self.grant is not None:
-            self.grant(self.moved * CARRY_NS // 1024)
+        if self.moved >= MOVED_STEP and self.meter is not None and self.charge is not None:
+            self.meter.grant(self.charge, self.moved * CARRY_NS // 1024)
             self.moved = 0
 
     def on_socket(self, kind: int, payload: bytes, flags: int) -> None:

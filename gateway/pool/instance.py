@@ -191,7 +191,7 @@ class Instance:
             partial(self.expire, exchange),
             now_ns=now_ns,
         )
-        exchange.grant = partial(self.meter.grant, exchange.charge)
+        exchange.meter = self.meter
         if self.in_flight == 1:
             self.channel.pace_from(self.meter.last_cpu_ns)
         head = protocol.RequestHead(

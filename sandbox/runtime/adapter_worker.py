@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from types import ModuleType
 from typing import Any
 
+from sandbox.protocol import FrameType, encode
 from sandbox.runtime.adapter import fitting, is_async_callable
 from sandbox.runtime.context import Context, Invocation
 from sandbox.runtime.env import env
@@ -127,16 +128,17 @@ def send(invocation: Invocation, response: Response) -> Coroutine[Any, Any, None
     if response.web_socket is not None:
         return serve_socket(invocation, response.web_socket, response.plain_headers())
     body = response.take_whole()
-    head = invocation.head_frame(response.status, response.encoded_headers())
+    head = invocation.encode_head(response.status, response.encoded_headers())
     if body is not None and invocation.response.fits(len(body)):
-        invocation.outbox = head + invocation.response.frame(body)
+        invocation.response.end_with(body)
+        invocation.whole = head, body
         return None
     return _stream(invocation, head, response if body is None else body)
 
 
 async def _stream(invocation: Invocation, head: bytes, body: Response | bytes) -> None:
     out = invocation.response
-    invocation.server.channel.send(head)
+    invocation.server.channel.send(encode(FrameType.RESPONSE, invocation.stream, head))
     if isinstance(body, bytes):
         await out.write(body, end=True)
         return

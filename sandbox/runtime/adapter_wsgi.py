@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 from wsgiref.util import FileWrapper
 
-from sandbox.protocol import HeaderList, RequestHead
+from sandbox.protocol import FrameType, HeaderList, RequestHead, encode
 from sandbox.runtime.channel import IncomingBody
 from sandbox.runtime.context import Invocation
 from sandbox.runtime.env import env
@@ -123,13 +123,15 @@ class _Reply(StartResponse):
             self.write(data)
             self.end()
             return
-        self._invocation.outbox = self._head() + self._out.frame(data)
+        head = self._encoded_head()
+        self._out.end_with(data)
+        self._invocation.whole = head, data
 
     def write(self, data: bytes) -> None:
         if not isinstance(data, bytes):
             raise TypeError(f"a WSGI body yields bytes, not {type(data).__name__}")
         if not self.head_sent:
-            head = self._head()
+            head = encode(FrameType.RESPONSE, self._invocation.stream, self._encoded_head())
             self._left = _content_length(self.headers)
             if self._left == len(data) and self._out.fits(len(data)):
                 self._invocation.server.channel.send(head + self._out.frame(data))
@@ -144,11 +146,11 @@ class _Reply(StartResponse):
         elif not self._out.ended:
             self._out.write_blocking(b"", end=True)
 
-    def _head(self) -> bytes:
+    def _encoded_head(self) -> bytes:
         if self.status is None:
             raise RuntimeError("the WSGI application did not call start_response()")
         self.head_sent = True
-        return self._invocation.head_frame(self.status, self.headers)
+        return self._invocation.encode_head(self.status, self.headers)
 
 
 def _content_length(headers: HeaderList) -> int | None:

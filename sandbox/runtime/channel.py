@@ -224,10 +224,14 @@ class OutgoingBody:
         """Whether so many bytes may go out at once, in one frame."""
         return length <= CHUNK and length <= self._credit
 
-    def frame(self, data: bytes) -> bytes:
-        """Build the frame that is the whole rest of this body; the caller sends it."""
+    def end_with(self, data: bytes) -> None:
+        """The caller sends this, and it is the whole rest of this body."""
         self._credit -= len(data)
         self.ended = True
+
+    def frame(self, data: bytes) -> bytes:
+        """Build the frame that is the whole rest of this body; the caller sends it."""
+        self.end_with(data)
         return encode(FrameType.BODY, self._stream, data, END)
 
     def grant(self, amount: int) -> None:

@@ -10,12 +10,15 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from sandbox.protocol import (
+    END,
     MAX_FIELDS,
+    MAX_METADATA,
     FrameType,
     RequestHead,
     ResponseHead,
     encode,
-    encode_struct,
+    encode_answer,
+    encode_metadata,
 )
 from sandbox.runtime.channel import IncomingBody, OutgoingBody
 from sandbox.runtime.sockets import SocketWire
@@ -42,7 +45,6 @@ class Invocation:
         "head",
         "head_sent",
         "log_left",
-        "outbox",
         "partial_lines",
         "response",
         "server",
@@ -51,6 +53,7 @@ class Invocation:
         "task",
         "tripped",
         "waiting",
+        "whole",
     )
 
     def __init__(self, server: Server, stream: int, head: RequestHead, *, ended: bool) -> None:
@@ -66,8 +69,8 @@ class Invocation:
         )
         """Where the client asks for a WebSocket: the way it goes once the handler accepts."""
         self.head_sent = False
-        self.outbox = b""
-        """A whole small response, kept back so that it leaves in one write with DONE."""
+        self.whole: tuple[bytes, bytes] | None = None
+        """Head and body of a small response, kept back so that they leave with its end."""
         self.task: asyncio.Task[None] | None = None
         self.waiting: list[asyncio.Task[Any]] = []
         self.cancelled = False
@@ -85,25 +88,38 @@ class Invocation:
 
     def head_frame(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
         """Build the RESPONSE frame; the caller sends it. Raises when the CPU time is used up."""
+        return encode(FrameType.RESPONSE, self.stream, self.encode_head(status, headers))
+
+    def encode_head(self, status: int, headers: list[tuple[bytes, bytes]]) -> bytes:
+        """The same without the frame around it."""
         if self.tripped:
             raise CpuLimitExceeded
         if len(headers) > MAX_FIELDS:
             raise ValueError(f"a response has {len(headers)} header fields; {MAX_FIELDS} may be")
-        frame = encode_struct(FrameType.RESPONSE, self.stream, ResponseHead(status, headers))
+        head = encode_metadata(ResponseHead(status, headers))
+        if len(head) > MAX_METADATA:
+            raise ValueError(f"a response has {len(head)} bytes of header fields; too many")
         self.head_sent = True
-        return frame
+        return head
 
     def flush(self) -> None:
         """Send a response that was kept back."""
-        if self.outbox:
-            outbox, self.outbox = self.outbox, b""
-            self.server.channel.send(outbox)
+        if self.whole is not None:
+            (head, body), self.whole = self.whole, None
+            frames = (
+                encode(FrameType.RESPONSE, self.stream, head),
+                encode(FrameType.BODY, self.stream, body, END),
+            )
+            self.server.channel.send(b"".join(frames))
 
     def finish(self) -> None:
         """Send DONE, with the response that was kept back."""
         self.finished = True
-        outbox, self.outbox = self.outbox, b""
-        self.server.channel.send_last(outbox + encode(FrameType.DONE, self.stream))
+        if self.whole is None:
+            self.server.channel.send_last(encode(FrameType.DONE, self.stream))
+            return
+        (head, body), self.whole = self.whole, None
+        self.server.channel.send_last(encode_answer(self.stream, head, body))
 
     def cancel(self, error: BaseException) -> None:
         """Note that nobody waits for the response any more."""

@@ -233,11 +233,11 @@ class Server:
 
     def _failed(self, invocation: Invocation, error: BaseException) -> None:
         """Report what the handler raised, instead of its response or cutting it short."""
-        if invocation.response.ended and not invocation.outbox:
+        if invocation.response.ended and invocation.whole is None:
             if not (isinstance(error, ClientGone) or _has_left(invocation, error)):
                 self._send_exception(invocation, error)
             return
-        invocation.outbox = b""
+        invocation.whole = None
         invocation.failed = True
         invocation.response.close()
         self._send_exception(invocation, error)

@@ -186,6 +186,9 @@ def seeds() -> dict[str, bytes]:
         "answer": head
         + encode(FrameType.BODY, plain, b"body", end)
         + encode(FrameType.DONE, plain),
+        "whole_answer": protocol.encode_answer(
+            plain, protocol.encode_metadata(ResponseHead(200, [(b"a", b"b")])), b"body"
+        ),
         "log": struct(FrameType.LOG, plain, log) + struct(FrameType.LOG, 0, log),
         "exception": struct(FrameType.EXCEPTION, plain, raised) + encode(FrameType.DONE, plain),
         "fetch": fetch + encode(FrameType.BODY, 1, b"x") + encode(FrameType.BODY, 1, b"", end),

@@ -20,6 +20,7 @@ from sandbox.protocol import (
     decode_struct,
     encode,
     encode_struct,
+    split_answer,
 )
 
 STREAM: Final = 2
@@ -77,10 +78,12 @@ class Inmate:
         """Let it try; return what ``attempt()`` returned. Raises Died when the process ended."""
         head = RequestHead("GET", "http", "h", b"/", b"", [(b"host", b"h")], None, "", "ray")
         await self._send(encode_struct(FrameType.REQUEST, STREAM, head, END))
-        frame = await self._next(FrameType.RESPONSE, FrameType.EXCEPTION)
+        frame = await self._next(FrameType.RESPONSE, FrameType.EXCEPTION, FrameType.ANSWER)
         if frame.type == FrameType.EXCEPTION:
             record = decode_struct(ExceptionRecord, frame.payload)
             raise AssertionError(f"{record.name}: {record.message}\n{record.stack}")
+        if frame.type == FrameType.ANSWER:
+            return json.loads(split_answer(frame.payload)[1])
         body = b""
         while not frame.flags & END:
             frame = await self._next(FrameType.BODY)

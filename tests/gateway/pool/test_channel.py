@@ -14,7 +14,7 @@ from gateway.model.http import Request
 from gateway.model.plan import Limits
 from gateway.model.route import Route
 from gateway.model.script import ScriptKey, TenantStatus
-from gateway.pool.channel import LINE_COST, PACE_UNITS, STALE_NS, UNIT_NS, Channel
+from gateway.pool.channel import LINE_COST, MAX_KNOWN, PACE_UNITS, STALE_NS, UNIT_NS, Channel
 from gateway.pool.exchange import Exchange
 from gateway.pool.logroom import LOG_BYTES, ROOM_PARTS
 from gateway.pool.subrequests import WireSubrequests
@@ -140,6 +140,11 @@ def response(stream: int, *, flags: int = 0) -> bytes:
     return protocol.encode_struct(FrameType.RESPONSE, stream, ResponseHead(200, []), flags)
 
 
+def answer(stream: int, data: bytes = b"x", value: bytes = b"b") -> bytes:
+    head = protocol.encode_metadata(ResponseHead(200, [(b"a", value)]))
+    return protocol.encode_answer(stream, head, data)
+
+
 def body(stream: int, data: bytes = b"x", *, end: bool = True) -> bytes:
     return protocol.encode(FrameType.BODY, stream, data, protocol.END if end else 0)
 
@@ -163,9 +168,41 @@ async def test_a_whole_answer_arrives_in_order(wire: Wire) -> None:
     await exchange.finished()
 
 
+async def test_an_answer_in_one_frame_is_the_same(wire: Wire) -> None:
+    for body_bytes in (b"hello", b""):
+        exchange = wire.open()
+        await wire.say(answer(exchange.stream, body_bytes))
+        assert (await exchange.response()).headers == [(b"a", b"b")]
+        assert (await exchange.next_chunk() or b"") == body_bytes
+        assert await exchange.next_chunk() is None
+        await exchange.finished()
+        wire.channel.forget(exchange)
+
+
+async def test_many_different_heads_are_not_all_remembered(wire: Wire) -> None:
+    for number in range(200):
+        exchange = wire.open()
+        await wire.say(answer(exchange.stream, b"", b"%d" % number))
+        assert (await exchange.response()).headers == [(b"a", b"%d" % number)]
+        wire.channel.forget(exchange)
+    assert len(wire.channel._heads) <= MAX_KNOWN
+
+
 LIES = {
     "garbage": lambda s: b"\xff" * 64,
     "a frame that announces 4 GiB": lambda s: b"\xff\xff\xff\xff\x07" + b"\0" * 7,
+    "an answer after a head": lambda s: response(s) + answer(s),
+    "an answer after a body": lambda s: response(s) + body(s, end=False) + answer(s),
+    "an answer that is shorter than it says": lambda s: protocol.encode(
+        FrameType.ANSWER, s, b"\xff\0\0\0\x92\xcc\xc8\x90"
+    ),
+    "an answer that is empty": lambda s: protocol.encode(FrameType.ANSWER, s),
+    "an answer without a head": lambda s: protocol.encode_answer(s, b"", b"body"),
+    "an answer with a malformed head": lambda s: protocol.encode_answer(s, b"\xc1", b""),
+    "an answer of many bytes": lambda s: answer(s, b"x" * (protocol.CHUNK + 1)),
+    "an answer to nobody": lambda s: answer(s + 100),
+    "an answer to a subrequest": lambda s: answer(1),
+    "an answer of the connection's": lambda s: answer(0),
     "a second head": lambda s: response(s) + response(s),
     "a body before the head": lambda s: body(s),
     "a body after its end": lambda s: response(s) + body(s) + body(s),

@@ -111,6 +111,11 @@ class RandomPeer(RuleBasedStateMachine):
         head = ResponseHead(200, [(b"x", mark(stream))] * fields)
         self.say(protocol.encode_struct(FrameType.RESPONSE, stream, head, flags))
 
+    @rule(stream=STREAMS, fields=st.sampled_from([0, 3, 300]), times=st.sampled_from([0, 1, 5000]))
+    def answer(self, stream: int, fields: int, times: int) -> None:
+        head = protocol.encode_metadata(ResponseHead(200, [(b"x", mark(stream))] * fields))
+        self.say(protocol.encode_answer(stream, head, mark(stream) * times))
+
     @rule(stream=STREAMS, flags=FLAGS, times=st.sampled_from([0, 1, 50, 20_000]))
     def send_body(self, stream: int, flags: int, times: int) -> None:
         data = mark(stream) * times

@@ -34,6 +34,7 @@ from sandbox.protocol import (
     encode,
     encode_credit,
     encode_struct,
+    split_answer,
 )
 from sandbox.runtime import bootstrap
 
@@ -209,6 +210,22 @@ class Instance:
             return
         reply = self.replies[frame.stream]
         assert not reply.done, "a frame after DONE"
+        if frame.type in (FrameType.RESPONSE, FrameType.BODY, FrameType.ANSWER):
+            self._on_response(frame, reply)
+        elif frame.type == FrameType.LOG:
+            reply.logs.append(decode_struct(LogRecord, frame.payload))
+        elif frame.type == FrameType.EXCEPTION:
+            reply.exceptions.append(decode_struct(ExceptionRecord, frame.payload))
+            reply.ended_before_exception = reply.ended
+        elif frame.type == FrameType.DONE:
+            assert reply.ended or reply.exceptions, "DONE without an answer"
+            reply.done = True
+        elif frame.type == FrameType.CREDIT:
+            self.credit[-frame.stream] = self.credit.get(-frame.stream, 0) + decode_credit(
+                frame.payload
+            )
+
+    def _on_response(self, frame: Frame, reply: Reply) -> None:
         if frame.type == FrameType.RESPONSE:
             head = decode_struct(ResponseHead, frame.payload)
             assert not reply.status, "two response heads"
@@ -222,18 +239,13 @@ class Instance:
             reply.ended = bool(frame.flags & END)
             if self.give_credit:
                 self.grant(frame.stream, len(frame.payload))
-        elif frame.type == FrameType.LOG:
-            reply.logs.append(decode_struct(LogRecord, frame.payload))
-        elif frame.type == FrameType.EXCEPTION:
-            reply.exceptions.append(decode_struct(ExceptionRecord, frame.payload))
-            reply.ended_before_exception = reply.ended
-        elif frame.type == FrameType.DONE:
-            assert reply.ended or reply.exceptions, "DONE without an answer"
-            reply.done = True
-        elif frame.type == FrameType.CREDIT:
-            self.credit[-frame.stream] = self.credit.get(-frame.stream, 0) + decode_credit(
-                frame.payload
-            )
+        else:
+            assert not reply.status, "two answers"
+            encoded, body = split_answer(frame.payload)
+            head = decode_struct(ResponseHead, encoded)
+            reply.status, reply.headers = head.status, head.headers
+            reply.chunks.append(body)
+            reply.ended = reply.done = True
 
     def grant(self, stream: int, amount: int) -> None:
         if amount:
