@@ -41,13 +41,7 @@ class Resolver(Protocol):
 
 
 class Permit(Protocol):
-    """The right to run; held inside ``async with``, or from ``try_enter`` to ``leave``."""
-
-    def try_enter(self) -> bool:
-        """Take it without waiting, if that can be."""
-
-    def leave(self) -> None:
-        """Give it back."""
+    """The right to run; held inside ``async with``."""
 
     async def __aenter__(self) -> None: ...
 
@@ -57,8 +51,14 @@ class Permit(Protocol):
 class Gate(Protocol):
     """Admission (gateway.admission)."""
 
-    def admit(self, request: Request, route: Route) -> Permit:
-        """The permit to enter."""
+    def admit(self, request: Request, route: Route, *, entered: bool = False) -> Permit:
+        """The permit to enter; or that of one who has entered already."""
+
+    def try_enter(self, request: Request, route: Route) -> bool:
+        """Enter without waiting and without a permit, if that can be."""
+
+    def leave(self, tenant: str) -> None:
+        """Give back what ``try_enter`` took."""
 
 
 class Lease(Protocol):
@@ -105,7 +105,7 @@ class Ride(NamedTuple):
     """A request that was taken in without waiting."""
 
     invocation: Invocation
-    permit: Permit
+    route: Route
     lease: Lease
 
 
@@ -168,34 +168,29 @@ class Dispatcher:
         route = self._resolver.cached(request)
         if route is None or request.hops >= MAX_HOPS:
             return None
-        permit = self._gate.admit(request, route)
-        if not permit.try_enter():
+        if not self._gate.try_enter(request, route):
             return None
-        invocation = Invocation(
-            request,
-            timestamp_ms=time.time_ns() // 1_000_000,
-            started_ns=time.monotonic_ns(),
-            route=route,
-        )
+        invocation = Invocation(request, time.time_ns() // 1_000_000, time.monotonic_ns(), route)
         lease = self._leases.lease(invocation, route)
         if not lease.try_enter(on_news):
-            permit.leave()
+            self._gate.leave(route.tenant)
             return None
-        return Ride(invocation, permit, lease)
+        return Ride(invocation, route, lease)
 
     def arrive(self, ride: Ride) -> None:
         """The whole answer is on its way: account for it."""
-        invocation, permit, lease = ride
+        invocation, route, lease = ride
         try:
             lease.leave()
-            permit.leave()
+            self._gate.leave(route.tenant)
             _settle(invocation)
         finally:
             self._record(invocation)
 
     async def resume(self, ride: Ride, reply: Reply) -> None:
         """Serve a request that was put in, from where it stands."""
-        invocation, permit, lease = ride
+        invocation, route, lease = ride
+        permit = self._gate.admit(invocation.request, route, entered=True)
         await self._guard(invocation, reply, self._inside(invocation, permit, lease, reply))
 
     async def _run(self, invocation: Invocation, reply: Reply) -> None:

@@ -30,27 +30,18 @@ class Permit:
 
     __slots__ = ("_gate", "_held", "_request", "_route")
 
-    def __init__(self, gate: Gate, request: Request, route: Route) -> None:
+    def __init__(self, gate: Gate, request: Request, route: Route, *, held: bool) -> None:
         self._gate = gate
         self._request = request
         self._route = route
-        self._held = False
-
-    def try_enter(self) -> bool:
-        """Enter at once, if that takes no waiting and there is nothing to refuse."""
-        self._held = self._gate.try_enter(self._request, self._route)
-        return self._held
-
-    def leave(self) -> None:
-        """Give the slot back."""
-        self._gate.leave(self._route.tenant, websocket=self._request.websocket)
+        self._held = held
 
     async def __aenter__(self) -> None:
         if not self._held:
             await self._gate.enter(self._request, self._route)
 
     async def __aexit__(self, *_: object) -> None:
-        self.leave()
+        self._gate.leave(self._route.tenant, websocket=self._request.websocket)
 
 
 class Gate:
@@ -60,12 +51,12 @@ class Gate:
         self._queue_seconds = queue_seconds
         self._tenants: dict[str, _Tenant] = {}
 
-    def admit(self, request: Request, route: Route) -> Permit:
-        """The permit to enter with ``async with``, which waits for a slot.
+    def admit(self, request: Request, route: Route, *, entered: bool = False) -> Permit:
+        """The permit to enter with ``async with``, which waits for a slot unless it is held.
 
         Entering raises Suspended, BodyTooLarge, or LoadShed when the queue is full or too slow.
         """
-        return Permit(self, request, route)
+        return Permit(self, request, route, held=entered)
 
     def try_enter(self, request: Request, route: Route) -> bool:
         """Take a slot of the tenant's if that takes no waiting and there is nothing to refuse."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from gateway.bindings.hops import SCOPE_KEY, Hops
 from gateway.config import Config
@@ -13,7 +13,7 @@ from gateway.edge.cookies import CookieRule
 from gateway.edge.cycle import REFUSAL, UPGRADE
 from gateway.edge.express import Answers
 from gateway.edge.handshake import check_offer
-from gateway.edge.head import Head, HeadReader, LastHead
+from gateway.edge.head import Head, HeadReader, LastHead, Peer
 from gateway.edge.reply import AsgiReply, Handshake, Receive, Send
 from gateway.edge.target import MAX_URL
 from gateway.errors import ClientDisconnected, Refusal, UrlTooLong
@@ -33,6 +33,16 @@ class RayIds:
     def next(self) -> str:
         """16 hex digits."""
         return f"{self._random.getrandbits(64):016x}"
+
+
+class Connection(Protocol):
+    """Where a request came in."""
+
+    headers: HeaderList
+    """Of the request at hand."""
+    scheme: Literal["http", "https"] | None
+    client: Peer
+    last_head: LastHead
 
 
 class Edge:
@@ -66,12 +76,20 @@ class Edge:
     # Without a task, as long as nothing has to be waited for (gateway.edge.express)
 
     def board(
-        self, scope: dict[str, Any], last: LastHead, on_news: Callable[[], None]
+        self,
+        method: str,
+        path: bytes,
+        query: bytes,
+        connection: Connection,
+        on_news: Callable[[], None],
     ) -> Ride | None:
         """Put a request without a body in; None when it has to go the long way."""
+        peer = connection.client
         try:
-            head = self._heads.read_again(scope["headers"], scope["scheme"], scope["client"], last)
-            request = self._make(scope, head, self._next_ray())
+            head = self._heads.read_again(
+                connection.headers, connection.scheme or "http", peer, connection.last_head
+            )
+            request = _make(method, path, query, peer, head, head.hops, self._next_ray())
         except Refusal:
             return None
         return self._dispatcher.board(request, on_news)
@@ -93,31 +111,43 @@ class Edge:
         if refused is not None:
             raise refused
         head = self._heads.read(scope["headers"], scope["scheme"], scope["client"])
-        request = self._make(scope, head, ray)
+        path, query, hops = scope["raw_path"], scope["query_string"], scope.get(SCOPE_KEY)
+        request = _make(
+            scope["method"],
+            path,
+            query,
+            scope["client"],
+            head,
+            head.hops if hops is None else hops,
+            ray,
+        )
         if head.has_body:
             request.receive = _body_reader(scope, receive)
         return request
 
-    def _make(self, scope: dict[str, Any], head: Head, ray: str) -> Request:
-        path, query, peer = scope["raw_path"], scope["query_string"], scope["client"]
-        if len(path) + len(query) > MAX_URL:
-            raise UrlTooLong(f"A URL may be {MAX_URL} bytes long.")
-        known = head.known
-        return Request(
-            ray=ray,
-            method=scope["method"],
-            scheme=known.scheme,
-            host=head.host,
-            authority=known.authority,
-            path=path,
-            query=query,
-            headers=known.headers,
-            client=(known.client, peer[1] if peer else 0),
-            accept=head.accept,
-            tenant_header=head.tenant,
-            content_length=head.content_length,
-            hops=scope.get(SCOPE_KEY, head.hops),
-        )
+
+def _make(
+    method: str, path: bytes, query: bytes, peer: Peer, head: Head, hops: int, ray: str
+) -> Request:
+    if len(path) + len(query) > MAX_URL:
+        raise UrlTooLong(f"A URL may be {MAX_URL} bytes long.")
+    known = head.known
+    return Request(
+        ray,
+        method,
+        known.scheme,
+        head.host,
+        known.authority,
+        path,
+        query,
+        known.headers,
+        (known.client, peer[1] if peer else 0),
+        head.accept,
+        head.tenant,
+        False,  # a WebSocket
+        head.content_length,
+        hops,
+    )
 
 
 def _body_reader(

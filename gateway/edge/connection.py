@@ -26,6 +26,7 @@ from gateway.errors import BadRequest, HeadersTooLarge, Refusal, UrlTooLong
 
 if TYPE_CHECKING:
     from gateway.edge.asgi import Edge
+    from gateway.model.http import HeaderList
 
 MAX_HEAD: Final = MAX_URL + MAX_HEADER_BYTES + 16 * 1024
 """Bytes of a head that may arrive without its end in sight."""
@@ -64,6 +65,8 @@ class HttpConnection(PatientProtocol):
         self._ping_seconds = ping_seconds
         self._upgrading = False
         """The newest request may become a WebSocket; what follows it is none of HTTP's."""
+        self._taken = True
+        """The last head that was read has been served; none, or another, is at hand."""
         self._early = b""
         self._socket: ClientSocket | None = None
         self._stopping = False
@@ -79,14 +82,18 @@ class HttpConnection(PatientProtocol):
         if self._socket is not None:
             self._socket.feed(data)
             return
-        self._unset_keepalive_if_required()
         if self._deaf:
             return
         if self._upgrading:
             self._keep_early(data)
             return
         in_body = self._in_body
-        self._feed(data)
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as pause:
+            self._go_on_after_upgrade(data[pause.args[0] :])
+        except httptools.HttpParserError as error:
+            self._refuse(BadRequest(f"This is not HTTP/1.1: {error}."))
         if self._deaf:
             return
         if self._in_body:
@@ -94,17 +101,17 @@ class HttpConnection(PatientProtocol):
         elif not in_body and (self._in_head or self._idle):
             self._bound_head(len(data))
 
-    def _feed(self, data: bytes) -> None:
+    def _go_on_after_upgrade(self, data: bytes) -> None:
         while data:
+            if self._upgrading:
+                self._keep_early(data)
+                return
+            self._ignore_upgrade()
             try:
                 self.parser.feed_data(data)
                 return
             except httptools.HttpParserUpgrade as pause:
                 data = data[pause.args[0] :]
-                if self._upgrading:
-                    self._keep_early(data)
-                    return
-                self._ignore_upgrade()
             except httptools.HttpParserError as error:
                 self._refuse(BadRequest(f"This is not HTTP/1.1: {error}."))
                 return
@@ -211,9 +218,13 @@ class HttpConnection(PatientProtocol):
 
     def on_message_begin(self) -> None:
         """A request line begins."""
-        if self._deaf:
-            return
-        super().on_message_begin()
+        if not self._deaf:
+            self._begin_head()
+
+    def _begin_head(self) -> None:
+        self.url = b""
+        self.headers = []
+        self._taken = False
         self._in_head = True
         self._careful = {}
 
@@ -246,11 +257,14 @@ class HttpConnection(PatientProtocol):
             except Refusal as refusal:
                 self._reject(refusal, version)
                 return
-        scope = self._scope(path, query, method, version)
         if parser.should_upgrade() and self._may_upgrade(method, version):
             self._upgrading = True
+            scope = self.make_scope(method, path, query, self.headers)
             scope[UPGRADE] = self
-        self._begin(scope, keep_alive=not self._upgrading)
+            self._begin(scope, keep_alive=False)
+        elif not (plain and self._board(method, path, query)):
+            scope = self.make_scope(method, path, query, self.headers, version)
+            self._begin(scope, keep_alive=True)
 
     def _check(self, method: str, version: str) -> tuple[bytes, bytes]:
         """Look closely at a head that is not of the usual kind; its path and query."""
@@ -268,15 +282,31 @@ class HttpConnection(PatientProtocol):
             self._overhead = 0
         return target.path, target.query
 
-    def _scope(self, raw_path: bytes, query: bytes, method: str, version: str) -> dict[str, Any]:
-        scope: dict[str, Any] = self.scope  # type: ignore[assignment]
+    def make_scope(
+        self,
+        method: str,
+        raw_path: bytes,
+        query: bytes,
+        headers: HeaderList,
+        version: str = "1.1",
+    ) -> dict[str, Any]:
+        """The ASGI scope of a request on this connection."""
         path = raw_path.decode("latin-1")
-        scope["method"] = method
-        scope["http_version"] = version
-        scope["raw_path"] = raw_path
-        scope["path"] = unquote(path) if "%" in path else path
-        scope["query_string"] = query
-        return scope
+        return {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": version,
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "method": method,
+            "root_path": "",
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": headers,
+            "state": {},
+        }
 
     def on_body(self, body: bytes) -> None:
         """Bytes of a body."""
@@ -295,20 +325,30 @@ class HttpConnection(PatientProtocol):
 
     # Answers
 
-    def _begin(self, scope: dict[str, Any], *, keep_alive: bool = True) -> None:
+    def _board(self, method: str, path: bytes, query: bytes) -> bool:
+        """Have a plain request taken in without a task, if it is its turn and need not wait."""
+        before, edge = self.cycle, self._express
+        if edge is None or self.retiring or not self.parser.should_keep_alive():
+            return False
+        if before is not None and not before.response_complete:
+            return False
+        express = ExpressCycle(self, edge, method, path, query)
+        if not express.board():
+            return False
+        turn: Any = express  # for uvicorn it is a cycle like its own
+        self.cycle = self._running = turn
+        self._taken = True
+        return True
+
+    def _begin(self, scope: dict[str, Any], *, keep_alive: bool) -> None:
         """Give a request its turn, after those before it."""
+        self._taken = True
         stay = keep_alive and not self.retiring
         plain = stay and not self._careful and scope["http_version"] == "1.1"
         kind = RequestResponseCycle if plain else CarefulCycle
         before = self.cycle
         free = before is None or before.response_complete
         keep = stay and scope["http_version"] != "1.0" and self.parser.should_keep_alive()
-        if plain and free and keep and self._express is not None:
-            express = ExpressCycle(self, self._express, scope)
-            if express.board():
-                turn: Any = express  # for uvicorn it is a cycle like its own
-                self.cycle = self._running = turn
-                return
         self.cycle = kind(
             scope=cast("Any", scope),
             transport=self.transport,
@@ -339,7 +379,7 @@ class HttpConnection(PatientProtocol):
     def go_on(self, express: ExpressCycle) -> None:
         """Give a request that was put in already a cycle and a task."""
         cycle = RequestResponseCycle(
-            scope=cast("Any", express.scope),
+            scope=cast("Any", express.scope()),
             transport=self.transport,
             flow=self.flow,
             logger=self.logger,
@@ -374,12 +414,13 @@ class HttpConnection(PatientProtocol):
 
     def _reject(self, refusal: Refusal, version: str) -> None:
         """Answer a head that cannot be served, and read nothing after it."""
-        if self.scope is None or (self.cycle is not None and self.scope is self.cycle.scope):
-            super().on_message_begin()
+        if self._taken:
+            self._begin_head()
         self._in_head = False
         self._deaf = self._corked.unread = True
         method = self.parser.get_method().decode("ascii") if self.url else "-"
         path = self.url.partition(b"?")[0][:MAX_URL] or b"/"
-        scope = self._scope(path, b"", method, "1.0" if version == "1.0" else "1.1")
+        version = "1.0" if version == "1.0" else "1.1"
+        scope = self.make_scope(method, path, b"", self.headers, version)
         scope[REFUSAL] = refusal
         self._begin(scope, keep_alive=False)

@@ -53,7 +53,8 @@ class CorkedTransport:
 
     def write_whole(self, data: bytes) -> None:
         """Write an answer that is complete."""
-        self.flush()
+        if self._held:
+            self.flush()
         self.moved = True
         self._transport.write(data)
 

@@ -21,6 +21,7 @@ from gateway.model.http import HeaderList
 if TYPE_CHECKING:
     from gateway.edge.asgi import Edge
     from gateway.edge.connection import HttpConnection
+    from sandbox.protocol import ResponseHead
 
 MAX_KEPT: Final = 1024
 """Heads of answers that are remembered on a node."""
@@ -37,7 +38,7 @@ class _Unheard:
 
 
 class Fields(NamedTuple):
-    """The fields of an answer as they leave, without Content-Length."""
+    """The head of an answer as it leaves, without Content-Length and the server's own fields."""
 
     lines: bytes
     length: int | None
@@ -48,25 +49,36 @@ class Answers:
     """Writes the fields of plain answers, and remembers them: a worker's answers are much alike."""
 
     def __init__(self) -> None:
-        self._written: dict[tuple[object, ...], Fields | None] = {}
+        self._written: dict[int, tuple[ResponseHead, Fields | None]] = {}
+        self._own: tuple[HeaderList, bytes] = ([], b"")
 
     @property
     def remembered(self) -> int:
         """How many heads are."""
         return len(self._written)
 
-    def fields(self, status: int, headers: HeaderList) -> Fields | None:
-        """The fields as they leave; None when the answer is not plain, or none at all."""
-        key = (status, *headers)
-        try:
-            return self._written[key]
-        except KeyError:
-            written = _write(status, headers)
-        if sum(len(name) + len(value) for name, value in headers) <= MAX_KEPT_BYTES:
+    def fields(self, head: ResponseHead) -> Fields | None:
+        """The head as it leaves; None when the answer is not plain, or none at all.
+
+        A head is remembered as the object that it is: the wire gives the same for the same bytes.
+        """
+        known = self._written.get(id(head))
+        if known is not None and known[0] is head:
+            return known[1]
+        written = _write(head.status, head.headers)
+        if sum(len(name) + len(value) for name, value in head.headers) <= MAX_KEPT_BYTES:
             if len(self._written) >= MAX_KEPT:
                 self._written.clear()
-            self._written[key] = written
+            self._written[id(head)] = head, written
         return written
+
+    def own_lines(self, headers: HeaderList) -> bytes:
+        """The server's own fields, as they leave; the list is another one each second."""
+        known, lines = self._own
+        if known is not headers:
+            lines = b"".join(b"%b: %b\r\n" % field for field in headers)
+            self._own = headers, lines
+        return lines
 
 
 def _write(status: int, headers: HeaderList) -> Fields | None:
@@ -77,7 +89,7 @@ def _write(status: int, headers: HeaderList) -> Fields | None:
     except Refusal:
         return None
     length: int | None = None
-    lines = []
+    lines = [STATUS_LINE[status]]
     for name, value in checked:
         if name == SET_COOKIE:
             return None
@@ -94,23 +106,31 @@ class ExpressCycle:
     __slots__ = (
         "_connection",
         "_edge",
+        "_headers",
+        "_method",
+        "_path",
+        "_query",
         "_ride",
         "disconnected",
         "keep_alive",
         "more_body",
         "response_complete",
         "response_started",
-        "scope",
     )
 
     message_event = _Unheard()
     waiting_for_100_continue = False
 
-    def __init__(self, connection: HttpConnection, edge: Edge, scope: dict[str, Any]) -> None:
+    def __init__(
+        self, connection: HttpConnection, edge: Edge, method: str, path: bytes, query: bytes
+    ) -> None:
         self._connection = connection
         self._edge = edge
+        self._method = method
+        self._path = path
+        self._query = query
+        self._headers = connection.headers
         self._ride: Ride | None = None
-        self.scope = scope
         self.more_body = True
         self.keep_alive = True
         self.disconnected = False
@@ -119,8 +139,14 @@ class ExpressCycle:
 
     def board(self) -> bool:
         """Put the request in; False when it has to go the long way."""
-        self._ride = self._edge.board(self.scope, self._connection.last_head, self._on_news)
+        self._ride = self._edge.board(
+            self._method, self._path, self._query, self._connection, self._on_news
+        )
         return self._ride is not None
+
+    def scope(self) -> dict[str, Any]:
+        """The ASGI scope of the request."""
+        return self._connection.make_scope(self._method, self._path, self._query, self._headers)
 
     def lose_client(self) -> None:
         """The client is gone."""
@@ -146,18 +172,18 @@ class ExpressCycle:
     def _whole_answer(self, ride: Ride) -> bytes | None:
         """The bytes of an answer that is complete and needs no care; None of any other."""
         answer = ride.lease.answer()
-        if answer is None or self.scope["method"] == "HEAD":
+        if answer is None or self._method == "HEAD":
             return None
         head, size = answer
-        fields = self._edge.answers.fields(head.status, head.headers)
+        answers = self._edge.answers
+        fields = answers.fields(head)
         if fields is None or fields.length not in (None, size):
             return None
         invocation = ride.invocation
         invocation.status, invocation.bytes_out = head.status, size
-        return b"%b%b%bcontent-length: %d\r\nwaypost-ray: %b\r\n\r\n%b" % (
-            STATUS_LINE[head.status],
-            b"".join(b"%b: %b\r\n" % f for f in self._connection.server_state.default_headers),
+        return b"%b%bcontent-length: %d\r\nwaypost-ray: %b\r\n\r\n%b" % (
             fields.lines,
+            answers.own_lines(self._connection.server_state.default_headers),
             size,
             invocation.request.ray.encode(),
             ride.lease.take(),

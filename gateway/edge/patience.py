@@ -99,7 +99,8 @@ class PatientProtocol(HttpToolsProtocol):
         self.server_state.total_requests += 1
         if self._corked.is_closing():
             return
-        self.flow.resume_reading()
+        if self.flow.read_paused:
+            self.flow.resume_reading()
         if self.pipeline:
             self._start_asgi_task(*self.pipeline.pop())
         else:

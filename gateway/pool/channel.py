@@ -258,7 +258,8 @@ class Channel(asyncio.Protocol):
     def forget(self, exchange: Exchange) -> None:
         """The invocation is over; later frames of its stream are ignored or refused."""
         self.exchanges.pop(exchange.stream, None)
-        exchange.held.release()
+        if exchange.held is not None:
+            exchange.held.release()
 
     def close(self) -> None:
         """Take the wire down."""

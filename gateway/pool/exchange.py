@@ -82,7 +82,7 @@ class Exchange:
         self.charge: Charge | None = None
         self.subrequests = 0
         self.logs: list[LogRecord] = []
-        self.held = Holding(channel.log_room)
+        self.held: Holding | None = None
         """What its logs and exceptions take."""
         self.truncated = False
         self.exceptions: list[ExceptionRecord] = []
@@ -246,17 +246,23 @@ class Exchange:
             self.farewell = close
             self.wake()
 
+    def _holding(self) -> Holding:
+        if self.held is None:
+            self.held = Holding(self._channel.log_room)
+        return self.held
+
     def takes_logs(self, size: int) -> bool:
         """There is room for a log record of that size; otherwise the log is truncated."""
-        if not self.held.fits(size):
+        if not self._holding().fits(size):
             self.truncated = True
         return not self.truncated
 
     def on_log(self, record: LogRecord, size: int) -> None:
         """A log record whose bytes there was room for."""
         parts = 1 + count_parts(record.message, LOG_PARTS)
-        if self.held.fits(size, parts):
-            self.held.add(size, parts)
+        held = self._holding()
+        if held.fits(size, parts):
+            held.add(size, parts)
             self.logs.append(record)
         else:
             self.truncated = True
@@ -273,8 +279,9 @@ class Exchange:
 
     def on_exception(self, record: ExceptionRecord, size: int = 0) -> None:
         """EXCEPTION frame: kept for the tail; ``fail`` decides what it means."""
-        if not self.exceptions or (self.takes_exceptions and self.held.fits(size)):
-            self.held.add(size, 1)
+        held = self._holding()
+        if not self.exceptions or (self.takes_exceptions and held.fits(size)):
+            held.add(size, 1)
             self.exceptions.append(record)
         else:
             self.truncated = True

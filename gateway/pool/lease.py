@@ -83,9 +83,9 @@ class Lease:
             self._exchange.fail(failure)
 
     def leave(self) -> None:
-        """Account for an invocation that is over."""
+        """Account for an invocation that ``answer`` told of."""
         if self._instance is not None and self._exchange is not None:
-            self._account(self._instance, self._exchange)
+            self._account(self._instance, self._exchange, None)
 
     # Waiting for what is needed
 
@@ -123,7 +123,7 @@ class Lease:
                 self._watch.cancel()
             if not exchange.done:
                 instance.abandon(exchange)
-            self._account(instance, exchange)
+            self._account(instance, exchange, instance.exceeded(exchange))
 
     async def _wait_for_end(self, exchange: Exchange, *, gone: bool) -> None:
         """Until DONE; the wall limit bounds it, a short grace when nobody waits any more."""
@@ -134,9 +134,8 @@ class Lease:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(exchange.finished(), CANCEL_GRACE_SECONDS)
 
-    def _account(self, instance: Instance, exchange: Exchange) -> None:
+    def _account(self, instance: Instance, exchange: Exchange, late: Refusal | None) -> None:
         invocation = self._invocation
-        late = instance.exceeded(exchange)
         invocation.cpu_ns = instance.settle(exchange)
         invocation.subrequests = exchange.subrequests
         invocation.logs = exchange.logs

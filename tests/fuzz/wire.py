@@ -157,8 +157,9 @@ class Target:
 def check_exchange(exchange: Exchange) -> None:
     """The bounds of what is held for one request."""
     assert 0 <= exchange._unacked <= protocol.WINDOW
-    assert 0 <= exchange.held.size <= LOG_BYTES + protocol.MAX_METADATA
-    assert 0 <= exchange.held.parts <= LOG_PARTS + 1
+    if exchange.held is not None:
+        assert 0 <= exchange.held.size <= LOG_BYTES + protocol.MAX_METADATA
+        assert 0 <= exchange.held.parts <= LOG_PARTS + 1
     assert exchange.send_credit <= protocol.WINDOW
 
 

@@ -9,15 +9,20 @@ from gateway.edge import express
 from gateway.edge.head import HeadReader, LastHead
 from gateway.errors import BadRequest
 from gateway.model.http import HeaderList
+from sandbox.protocol import ResponseHead
 
 PLAIN: HeaderList = [(b"Content-Type", b"text/plain"), (b"X-One", b"1")]
 
 
 def test_fields_leave_checked_and_without_their_length() -> None:
     answers = express.Answers()
-    fields = answers.fields(200, [*PLAIN, (b"content-length", b"5"), (b"waypost-ray", b"forged")])
-    assert fields == express.Fields(b"content-type: text/plain\r\nx-one: 1\r\n", 5)
-    assert answers.fields(200, PLAIN) == express.Fields(fields.lines, None)
+    fields = answers.fields(
+        ResponseHead(200, [*PLAIN, (b"content-length", b"5"), (b"waypost-ray", b"forged")])
+    )
+    assert fields == express.Fields(
+        b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\nx-one: 1\r\n", 5
+    )
+    assert answers.fields(ResponseHead(200, PLAIN)) == express.Fields(fields.lines, None)
 
 
 @pytest.mark.parametrize(
@@ -33,26 +38,32 @@ def test_fields_leave_checked_and_without_their_length() -> None:
 )
 def test_what_needs_care_goes_the_long_way_every_time(status: int, headers: HeaderList) -> None:
     answers = express.Answers()
-    assert answers.fields(status, headers) is None
-    assert answers.fields(status, headers) is None
+    assert answers.fields(ResponseHead(status, headers)) is None
+    assert answers.fields(ResponseHead(status, headers)) is None
 
 
 def test_status_and_every_field_tell_answers_apart() -> None:
     answers = express.Answers()
-    first = answers.fields(200, PLAIN)
-    assert answers.fields(200, [PLAIN[0]]) != first
-    assert answers.fields(200, [PLAIN[0], (b"X-One", b"2")]) != first
-    assert answers.fields(204, PLAIN) is None
-    assert answers.fields(200, PLAIN) == first
+    first = answers.fields(ResponseHead(200, PLAIN))
+    assert answers.fields(ResponseHead(200, [PLAIN[0]])) != first
+    assert answers.fields(ResponseHead(200, [PLAIN[0], (b"X-One", b"2")])) != first
+    assert answers.fields(ResponseHead(204, PLAIN)) is None
+    assert answers.fields(ResponseHead(200, PLAIN)) == first
+
+
+def test_the_servers_own_fields_are_written_anew_when_they_change() -> None:
+    answers = express.Answers()
+    assert answers.own_lines([(b"date", b"one")]) == b"date: one\r\n"
+    assert answers.own_lines([(b"date", b"two"), (b"a", b"b")]) == b"date: two\r\na: b\r\n"
 
 
 def test_what_is_remembered_is_bounded() -> None:
     answers = express.Answers()
     long = b"v" * express.MAX_KEPT_BYTES
-    assert answers.fields(200, [(b"x", long)]) is not None
+    assert answers.fields(ResponseHead(200, [(b"x", long)])) is not None
     assert answers.remembered == 0
     for number in range(express.MAX_KEPT + 10):
-        answers.fields(200, [(b"x", b"%d" % number)])
+        answers.fields(ResponseHead(200, [(b"x", b"%d" % number)]))
     assert 0 < answers.remembered <= express.MAX_KEPT
 
 
