@@ -54,6 +54,8 @@ class Edge:
         self.answers = Answers()
         self._heads = HeadReader(config.routing, hops.read)
         self._next_ray = RayIds().next
+        self.arrive = dispatcher.arrive
+        """The whole answer to a request that was put in is on its way."""
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one HTTP request, which may become a WebSocket."""
@@ -93,10 +95,6 @@ class Edge:
         except Refusal:
             return None
         return self._dispatcher.board(request, on_news)
-
-    def arrive(self, ride: Ride) -> None:
-        """The whole answer is on its way."""
-        self._dispatcher.arrive(ride)
 
     async def resume(self, ride: Ride, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve a request that was put in, from where it stands."""

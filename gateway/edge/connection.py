@@ -98,15 +98,16 @@ class HttpConnection(PatientProtocol):
             return
         if self._in_body:
             self._bound_body(len(data) if in_body else 0)
-        elif not in_body and (self._in_head or self._idle):
-            self._bound_head(len(data))
+        elif not in_body:
+            cycle = self.cycle
+            if self._in_head or cycle is None or cycle.response_complete:
+                self._bound_head(len(data))
 
     def _go_on_after_upgrade(self, data: bytes) -> None:
-        while data:
-            if self._upgrading:
-                self._keep_early(data)
-                return
+        while not self._upgrading:
             self._ignore_upgrade()
+            if not data:
+                return
             try:
                 self.parser.feed_data(data)
                 return
@@ -115,6 +116,7 @@ class HttpConnection(PatientProtocol):
             except httptools.HttpParserError as error:
                 self._refuse(BadRequest(f"This is not HTTP/1.1: {error}."))
                 return
+        self._keep_early(data)
 
     def _ignore_upgrade(self) -> None:
         """Go on in HTTP/1.1, as a server may that knows no other protocol (RFC 9110 §7.8).
@@ -317,6 +319,8 @@ class HttpConnection(PatientProtocol):
 
     def on_message_complete(self) -> None:
         """A request is complete."""
+        if isinstance(self.cycle, ExpressCycle):
+            return
         if self._deaf or (self._in_body and self.parser.should_upgrade()):
             return
         if self._in_body:
@@ -391,7 +395,7 @@ class HttpConnection(PatientProtocol):
             keep_alive=express.keep_alive,
             on_response=self.on_response_complete,
         )
-        cycle.more_body = express.more_body
+        cycle.more_body = False
         cycle.disconnected = express.disconnected
         if cast("Any", self.cycle) is express:
             self.cycle = cycle

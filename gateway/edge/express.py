@@ -113,7 +113,6 @@ class ExpressCycle:
         "_ride",
         "disconnected",
         "keep_alive",
-        "more_body",
         "response_complete",
         "response_started",
     )
@@ -131,7 +130,6 @@ class ExpressCycle:
         self._query = query
         self._headers = connection.headers
         self._ride: Ride | None = None
-        self.more_body = True
         self.keep_alive = True
         self.disconnected = False
         self.response_started = False

@@ -61,6 +61,7 @@ MAX_UNREAD = 1 << 20
 MAX_UNREAD_EACH = 512 * 1024
 """What else may wait (heads, refusals, credit): so much, and so much for each request in flight."""
 
+_ANSWER = int(FrameType.ANSWER)
 _SOCKET_FRAMES = frozenset({FrameType.TEXT, FrameType.BINARY, FrameType.CLOSE})
 
 
@@ -140,7 +141,10 @@ class Channel(asyncio.Protocol):
             if self._units >= PACE_UNITS:
                 self._check_pace()
             for frame in frames:
-                self._dispatch(frame)
+                if frame.type == _ANSWER:
+                    self._answer(frame)
+                else:
+                    self._dispatch(frame)
         except ProtocolError as error:
             self._break(error)
         self._receiving = False
@@ -299,10 +303,7 @@ class Channel(asyncio.Protocol):
             if frame.stream >= self._next_stream or kind in (FrameType.READY, FrameType.FAILED):
                 raise ProtocolError(f"frame type {kind} for stream {frame.stream}, never opened")
             return
-        if kind == FrameType.ANSWER:
-            head, body = protocol.split_answer(frame.payload)
-            exchange.on_answer(self._heads.get(head) or self._read_head(head), body)
-        elif kind == FrameType.RESPONSE:
+        if kind == FrameType.RESPONSE:
             self._units += len(frame.payload) >> 8
             exchange.on_response(frame.payload, frame.flags)
         elif kind == FrameType.BODY:
@@ -317,6 +318,15 @@ class Channel(asyncio.Protocol):
             self._exception(frame.payload, exchange)
         else:
             raise ProtocolError(f"frame type {kind} on an invocation's stream")
+
+    def _answer(self, frame: Frame) -> None:
+        stream = frame.stream
+        exchange = self.exchanges.get(stream)
+        if exchange is not None:
+            head, body = protocol.split_answer(frame.payload)
+            exchange.on_answer(self._heads.get(head) or self._read_head(head), body)
+        elif stream == 0 or stream & 1 or stream >= self._next_stream:
+            raise ProtocolError(f"an answer on stream {stream}, which is no invocation")
 
     def _read_head(self, encoded: bytes) -> ResponseHead:
         self._units += len(encoded) >> 8

@@ -66,12 +66,14 @@ class Group:
     def least_loaded(self) -> Instance | None:
         """The serving instance with the fewest requests that can take one more."""
         best: Instance | None = None
+        least = 0
         for instance in self.instances:
-            if instance.state is State.SERVING and instance.taken < instance.capacity:
-                if instance.taken == 0:
+            if instance.state is State.SERVING:
+                taken = instance.taken
+                if taken == 0:
                     return instance
-                if best is None or instance.taken < best.taken:
-                    best = instance
+                if taken < instance.capacity and (best is None or taken < least):
+                    best, least = instance, taken
         return best
 
     def is_spent(self) -> bool:

@@ -140,7 +140,8 @@ class Meter:
     ) -> Charge:
         """Open an entry at ``now_ns``. ``on_expired`` is called once, after ``wall_ns``."""
         if self._charges:
-            self._settle_shared()
+            if now_ns - self._settled_at_ns > SHARED_READING_NS:
+                self._settle_shared(now_ns)
             self._allowed_ns += budget_ns
         else:
             cpu_ns = self._read(exact=False)
@@ -150,7 +151,8 @@ class Meter:
             self._courtesy.begin(now_ns, cpu_ns)
         charge = Charge(budget_ns, now_ns + wall_ns, self._share_ns, on_expired)
         self._charges.add(charge)
-        self._nearest_ns = min(self._nearest_ns, charge.deadline_ns)
+        if charge.deadline_ns < self._nearest_ns:
+            self._nearest_ns = charge.deadline_ns
         look_at_ns = now_ns + min(budget_ns // self._watchdog.cores, MEMORY_CHECK_NS)
         if not self.armed_for_ns or look_at_ns < self.armed_for_ns:
             self._watchdog.arm(self, look_at_ns)
@@ -166,7 +168,9 @@ class Meter:
         if final_cpu_ns is not None:
             self._settle(max(final_cpu_ns, self._last_ns))
         elif len(self._charges) > 1:
-            self._settle_shared()
+            now_ns = time.monotonic_ns()
+            if now_ns - self._settled_at_ns > SHARED_READING_NS:
+                self._settle_shared(now_ns)
         else:
             self._settle(self._read(exact=False))
         self._charges.remove(charge)
@@ -185,7 +189,8 @@ class Meter:
         if charge not in self._charges or self.tripped is not None:
             return
         if len(self._charges) > 1:
-            self._settle_shared()
+            if now_ns - self._settled_at_ns > SHARED_READING_NS:
+                self._settle_shared(now_ns)
         else:
             self._settle(self._read(exact=False))
         used_ns = self._share_ns - charge.start_share_ns
@@ -293,16 +298,14 @@ class Meter:
         """CPU used since anything was last put in or taken out, ns: what one of them burns now."""
         return self._read(exact=True) - self._last_ns
 
-    def _settle_shared(self) -> None:
-        """Settle among several, unless that was done a moment ago.
+    def _settle_shared(self, now_ns: int) -> None:
+        """Settle among several; the caller has seen that it was not done a moment ago.
 
         An exact reading disturbs the process that is read, on another core, for up to a tenth of
         a millisecond; among more than two, what a plain one lacks is a small part of each share.
         """
-        now_ns = time.monotonic_ns()
-        if now_ns - self._settled_at_ns > SHARED_READING_NS:
-            self._settled_at_ns = now_ns
-            self._settle(self._read(exact=len(self._charges) <= 2))
+        self._settled_at_ns = now_ns
+        self._settle(self._read(exact=len(self._charges) <= 2))
 
     def _settle(self, cpu_ns: int) -> None:
         if not self._charges:
