@@ -7,21 +7,29 @@ differently the second time (DNS rebinding) leads past the policy.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from typing import Any, Final, Protocol
 
 import httpcore
 
 from gateway.bindings.addresses import AddressPolicy
+from gateway.bindings.shares import Shares
 
 MAX_ADDRESSES: Final = 6
 """Addresses of one name that are tried."""
 CONNECT_SECONDS: Final = 10.0
 """For resolving a name and connecting to it, when the caller names no time."""
-_RESOLVER_THREADS: Final = 32
+NAMES_EACH: Final = 8
+"""Names that are looked up for one tenant at once. A name whose servers are silent holds its thread
+for many seconds, whoever still waits for it."""
+_RESOLVER_THREADS: Final = 64
+owner: ContextVar[str] = ContextVar("owner", default="")
+"""The tenant on whose account the current task connects."""
 
 
 class EgressDenied(httpcore.ConnectError):
@@ -51,11 +59,25 @@ class SystemResolver:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_RESOLVER_THREADS, "waypost-dns")
+        self._shares = Shares(NAMES_EACH)
 
     async def resolve(self, host: str, port: int) -> list[str]:
-        """Ask getaddrinfo."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, _getaddrinfo, host, port)
+        """Ask getaddrinfo, when it is the tenant's turn."""
+        loop, tenant = asyncio.get_running_loop(), owner.get()
+
+        def over(_: object) -> None:
+            with contextlib.suppress(RuntimeError):  # The loop is closed.
+                loop.call_soon_threadsafe(self._shares.give, tenant)
+
+        await self._shares.take(tenant)
+        try:
+            asked = self._threads.submit(_getaddrinfo, host, port)
+        except BaseException:
+            self._shares.give(tenant)
+            raise
+        # Not when the wait is over: the thread goes on.
+        asked.add_done_callback(over)
+        return await asyncio.wrap_future(asked)
 
     def close(self) -> None:
         """End the threads; names under way are given up."""

@@ -7,15 +7,23 @@ the environment, and follow redirects by themselves.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Final
+import asyncio
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable
+from functools import partial
+from typing import Final, Protocol, cast, runtime_checkable
 
 import httpcore
 import httpx
 
 from gateway.bindings.addresses import AddressPolicy
 from gateway.bindings.decoding import Decoder, decoder_for
-from gateway.bindings.egress import CONNECT_SECONDS, GuardedBackend, Resolver, SystemResolver
+from gateway.bindings.egress import (
+    CONNECT_SECONDS,
+    GuardedBackend,
+    Resolver,
+    SystemResolver,
+    owner,
+)
 from gateway.bindings.errors import OutboundError, outbound_error
 from gateway.bindings.hops import HEADER as HOPS
 from gateway.bindings.hops import Hops
@@ -27,6 +35,7 @@ from gateway.bindings.requests import (
     REDIRECTS,
     Outgoing,
 )
+from gateway.bindings.shares import Shares, Turns
 from gateway.config import Egress
 from gateway.model.http import HeaderList
 from sandbox.protocol import FetchedHead, FetchHead
@@ -36,6 +45,8 @@ __all__ = ["MAX_REDIRECTS", "Outbound", "OutboundError", "OutboundResponse"]
 MAX_REDIRECTS: Final = 20
 """Redirects followed for one subrequest, as in the Fetch standard."""
 _MAX_CONNECTIONS: Final = 1000
+CONNECTIONS_EACH: Final = 200
+"""Connections that one tenant has in use at once; servers that never answer hold them for long."""
 _MAX_IDLE: Final = 200
 _IDLE_SECONDS: Final = 15.0
 _MAX_REASON: Final = 128
@@ -83,6 +94,33 @@ _TRANSPORT_ERRORS: Final = (
 )
 
 
+@runtime_checkable
+class _Closable(Protocol):
+    def aclose(self) -> Awaitable[None]: ...
+
+
+class _Lent:
+    """The body of an answer whose connection counts until it is closed."""
+
+    def __init__(self, body: AsyncIterable[bytes], give: Callable[[], None]) -> None:
+        self._body = body
+        self._give: Callable[[], None] | None = give
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return aiter(self._body)
+
+    async def aclose(self) -> None:
+        """May be called more than once."""
+        give, self._give = self._give, None
+        if give is None:
+            return
+        try:
+            if isinstance(self._body, _Closable):
+                await self._body.aclose()
+        finally:
+            give()
+
+
 class Outbound:
     """What a subrequest goes through on its way out."""
 
@@ -103,6 +141,9 @@ class Outbound:
         )
         wait = config.timeout_seconds
         connect = min(wait, CONNECT_SECONDS)
+        self._wait_seconds = wait
+        self._connections = Shares(CONNECTIONS_EACH)
+        self._turns = Turns()
         self._timeouts = {"connect": connect, "read": wait, "write": wait, "pool": wait}
 
     def __repr__(self) -> str:
@@ -111,17 +152,23 @@ class Outbound:
         return f"<Outbound, {len(connections) - idle} active, {idle} idle>"
 
     async def fetch(
-        self, head: FetchHead, body: AsyncIterator[bytes] | None, *, hops: int = 1
+        self,
+        head: FetchHead,
+        body: AsyncIterator[bytes] | None,
+        *,
+        hops: int = 1,
+        tenant: str = "",
     ) -> OutboundResponse:
-        """Send a subrequest, following redirects as it says. Raises OutboundError.
+        """Send a tenant's subrequest, following redirects as it says. Raises OutboundError.
 
         ``hops`` workers asked each other before it, the one that sends it included.
         """
+        await self._turns.wait(tenant)
         if head.redirect not in ("follow", "manual", "error"):
             raise OutboundError("bad_request", "redirect must be follow, manual or error")
         outgoing = Outgoing(head, body)
         for redirects in range(MAX_REDIRECTS + 1):
-            response = await self._send(outgoing, hops)
+            response = await self._send(outgoing, hops, tenant)
             try:
                 location = _location(response)
                 if location is None or head.redirect == "manual":
@@ -142,7 +189,7 @@ class Outbound:
         await self._pool.aclose()
         self._resolver.close()
 
-    async def _send(self, outgoing: Outgoing, hops: int) -> httpcore.Response:
+    async def _send(self, outgoing: Outgoing, hops: int, tenant: str) -> httpcore.Response:
         url = outgoing.url
         request = httpcore.Request(
             method=outgoing.method,
@@ -157,9 +204,28 @@ class Outbound:
             if self.own is not None and await self.own.serves(url):
                 return await self.own.send(request, hops)
             request.headers.append((HOPS, self._hops.write(hops)))
-            return await self._pool.handle_async_request(request)
+            return await self._go_out(request, tenant)
         except _TRANSPORT_ERRORS as error:
             raise outbound_error(error, url.host) from None
+
+    async def _go_out(self, request: httpcore.Request, tenant: str) -> httpcore.Response:
+        """Send a request over one of the tenant's share of connections."""
+        try:
+            async with asyncio.timeout(self._wait_seconds):
+                await self._connections.take(tenant)
+        except TimeoutError:
+            raise httpcore.PoolTimeout from None
+        give = partial(self._connections.give, tenant)
+        before = owner.set(tenant)
+        try:
+            response = await self._pool.handle_async_request(request)
+        except BaseException:
+            give()
+            raise
+        finally:
+            owner.reset(before)
+        response.stream = _Lent(cast("AsyncIterable[bytes]", response.stream), give)
+        return response
 
 
 def _location(response: httpcore.Response) -> bytes | None:

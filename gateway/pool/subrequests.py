@@ -35,9 +35,9 @@ class Fetcher(Protocol):
     """Performs subrequests (gateway.bindings)."""
 
     async def fetch(
-        self, head: FetchHead, body: AsyncIterator[bytes] | None, *, hops: int
+        self, head: FetchHead, body: AsyncIterator[bytes] | None, *, hops: int, tenant: str
     ) -> Fetched:
-        """Send the request, the ``hops``-th in a row of workers that ask each other.
+        """Send a tenant's request, the ``hops``-th in a row of workers that ask each other.
 
         Raises an error with ``code`` and ``message``.
         """
@@ -148,7 +148,10 @@ class WireSubrequests:
     async def _perform(self, stream: int, head: FetchHead, call: _Call) -> None:
         body = self._tenant_body(stream, call) if call.has_body else None
         try:
-            answer = await self._fetcher.fetch(head, body, hops=call.exchange.request.hops + 1)
+            exchange = call.exchange
+            answer = await self._fetcher.fetch(
+                head, body, hops=exchange.request.hops + 1, tenant=exchange.route.tenant
+            )
             try:
                 await self._answer(stream, answer, call)
             finally:

@@ -99,7 +99,9 @@ class Echo:
 class Origin:
     """Performs subrequests."""
 
-    async def fetch(self, head: FetchHead, body: AsyncIterator[bytes] | None, *, hops: int) -> Echo:
+    async def fetch(
+        self, head: FetchHead, body: AsyncIterator[bytes] | None, *, hops: int, tenant: str
+    ) -> Echo:
         return Echo(body)
 
 

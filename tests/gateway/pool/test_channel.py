@@ -76,7 +76,7 @@ class ScriptedOrigin:
         """None: at once."""
 
     async def fetch(
-        self, head: FetchHead, body: AsyncIterator[bytes] | None, *, hops: int
+        self, head: FetchHead, body: AsyncIterator[bytes] | None, *, hops: int, tenant: str
     ) -> ScriptedAnswer:
         self.asked.append(head.url)
         self.seen.put_nowait("asked")
