@@ -188,6 +188,13 @@ Events: from the moment the application sends one to its arrival.
 The gateway held {number_text(memory["before"])} MB before, at most
 {number_text(memory["peak"])} MB during the large bodies and
 {number_text(memory["peak_with_slow_reader"])} MB once the slow reader was through."""
+    if large := figures.get("slow_large"):
+        client, tenant = large["client"], large["tenant"]
+        text += f"""
+
+{figures["megabytes"]} MB to a client that took {number_text(client["seconds"])} s over them made it
+grow by {number_text(client["growth_mb"])} MB, as much from a client to a worker that took
+{number_text(tenant["seconds"])} s by {number_text(tenant["growth_mb"])} MB."""
     return text, {"stream": chart}
 
 

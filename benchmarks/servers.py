@@ -77,13 +77,13 @@ def _wait(port: int, process: subprocess.Popen[bytes], path: str = "/") -> None:
 
 
 @contextlib.contextmanager
-def node(*arguments: str) -> Iterator[Node]:
-    """A node of ours in a temporary directory."""
+def node(*arguments: str, **settings: str) -> Iterator[Node]:
+    """A node of ours in a temporary directory; ``settings`` are variables of its environment."""
     port, api_port = free_port(), free_port()
     with tempfile.TemporaryDirectory() as data_dir:
         command = [sys.executable, "-m", "gateway", "serve", "--data-dir", data_dir]
         command += ["--port", str(port), "--api-port", str(api_port), *arguments]
-        environment = {**os.environ, "WAYPOST_OPERATOR_TOKEN": TOKEN}
+        environment = {**os.environ, "WAYPOST_OPERATOR_TOKEN": TOKEN, **settings}
         process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
         try:
             _wait(api_port, process, "/readyz")

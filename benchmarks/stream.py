@@ -1,4 +1,4 @@
-"""Large bodies down and up, a client that reads slowly, and how late an event comes.
+"""Large bodies down and up, clients and tenants that read slowly, and how late an event comes.
 
 Beside them the most memory that the gateway held: bodies pass through, they are not kept.
 """
@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -21,6 +22,7 @@ APP = Path(__file__).with_name("streams.py")
 BUFFER = 1 << 20
 EVENTS = 100
 SLOW_BYTES, SLOW_PIECE, SLOW_SECONDS = 8 << 20, 256 * 1024, 0.05
+SLOW_LARGE_PIECE, SLOW_LARGE_SECONDS = 1 << 20, 0.01
 PEERS = ("bare uvicorn", "nginx → uvicorn", "workerd dispatch", "uWSGI http")
 NO_EVENTS = ("workerd dispatch",)
 """Its clock stands still between one input and the next, so it cannot say when it sent."""
@@ -30,7 +32,8 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     """Take turns between all of them; medians over the rounds."""
     size = arguments.megabytes * 1_000_000
     with contextlib.ExitStack() as stack:
-        ours = stack.enter_context(node())
+        room = str(size // (1 << 20) + 1)
+        ours = stack.enter_context(node(WAYPOST_PLANS__ENTERPRISE__BODY_MB=room))
         ours.plan("streams", "enterprise")
         ours.deploy("streams", APP.read_text())
         others, skipped = peers.start(stack, "streams", PEERS)
@@ -50,6 +53,10 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         slow = {name: read_slowly(port) for name, port in ports.items()}
         delays = {n: event_delays(port) for n, port in ports.items() if n not in NO_EVENTS}
         settled = _rss_mb(ours.gateway, "VmHWM")
+        large = {
+            "client": _growth(ours.gateway, lambda: download(ours.port, size, slowly=True)),
+            "tenant": _growth(ours.gateway, lambda: upload(ours.port, size, "/sip")),
+        }
     figures: dict[str, dict[str, Any]] = {}
     for name, both in samples.items():
         figures[name] = {key: median(values) for key, values in both.items()}
@@ -60,6 +67,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
         "rounds": arguments.rounds,
         "figures": figures,
         "gateway_rss_mb": {"before": before, "peak": peak, "peak_with_slow_reader": settled},
+        "slow_large": large,
         "slow_reader_asked_seconds": SLOW_BYTES / SLOW_PIECE * SLOW_SECONDS,
         "skipped": skipped,
         "samples": samples,
@@ -69,8 +77,8 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
     return result
 
 
-def download(port: int, size: int) -> float:
-    """Read a body of ``size`` bytes; the seconds it took."""
+def download(port: int, size: int, *, slowly: bool = False) -> float:
+    """Read a body of ``size`` bytes, with or without pauses; the seconds it took."""
     with _asked(port, f"GET /down?{size}", b"") as sock:
         begun = time.perf_counter()
         left = size - len(_head(sock))
@@ -80,12 +88,14 @@ def download(port: int, size: int) -> float:
             if not got:
                 raise RuntimeError(f"the download ended {left} bytes early")
             left -= got
+            if slowly:
+                time.sleep(SLOW_LARGE_SECONDS * got / SLOW_LARGE_PIECE)
         return time.perf_counter() - begun
 
 
-def upload(port: int, size: int) -> float:
+def upload(port: int, size: int, path: str = "/up") -> float:
     """Send a body of ``size`` bytes, which must all be counted; the seconds it took."""
-    with _asked(port, "POST /up", b"Content-Length: %d\r\n" % size) as sock:
+    with _asked(port, f"POST {path}", b"Content-Length: %d\r\n" % size) as sock:
         begun = time.perf_counter()
         piece = bytes(BUFFER)
         for left in range(size, 0, -BUFFER):
@@ -168,6 +178,14 @@ def _rss_mb(pid: int, field: str) -> float:
     return int(line.split()[1]) * 1024 / 1e6
 
 
+def _growth(pid: int, work: Callable[[], float]) -> dict[str, float]:
+    """The seconds that work took, and what a process held at most beyond what it held before."""
+    _forget_peak(pid)
+    before = _rss_mb(pid, "VmRSS")
+    seconds = work()
+    return {"seconds": seconds, "growth_mb": _rss_mb(pid, "VmHWM") - before}
+
+
 def _forget_peak(pid: int) -> None:
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
@@ -178,4 +196,4 @@ def _print(result: dict[str, Any]) -> None:
     print(f"{'':18}" + "".join(f"{head:>14}" for head in heads))
     for name, figure in result["figures"].items():
         print(f"{name:18}" + "".join(f"{value:14.3g}" for value in figure.values()))
-    print(f"gateway, MB: {result['gateway_rss_mb']}")
+    print(f"gateway, MB: {result['gateway_rss_mb']}; slow ends: {result['slow_large']}")

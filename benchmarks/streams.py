@@ -1,6 +1,7 @@
 """An ASGI application that streams, the same for a bare server and, as a script, for a node.
 
-``/down?BYTES`` sends, ``/up`` counts what it is sent, ``/events?COUNT`` tells the time.
+``/down?BYTES`` sends, ``/up`` counts what it is sent, ``/sip`` counts slowly, and the time is what
+``/events?COUNT`` tells.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 PIECE = bytes(64 * 1024)
 EVENT_SECONDS = 0.01
+SIP_SECONDS = 0.001
 
 
 async def app(
@@ -39,6 +41,8 @@ async def app(
             message = await receive()
             size += len(message.get("body", b""))
             more = message.get("more_body", False)
+            if scope["path"] == "/sip":
+                await asyncio.sleep(SIP_SECONDS)
         body = b"%d" % size
         await _start(send, len(body))
         await send({"type": "http.response.body", "body": body})

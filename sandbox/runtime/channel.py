@@ -193,7 +193,12 @@ class IncomingBody:
             if self._error is not None:
                 raise self._error
             return b""
-        chunk = self._chunks.popleft()
+        if len(self._chunks) == 1:
+            chunk = self._chunks.popleft()
+        else:
+            # Who reads slowly is to pay for its pauses, not for each small piece that came in them.
+            chunk = b"".join(self._chunks)
+            self._chunks.clear()
         if not self.ended:
             self._unacknowledged += len(chunk)
             if self._unacknowledged >= _CREDIT_STEP:

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import re
+import select
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.raw import Wire, wire
+from tests.support.raw import Wire, ask, wire
 from tests.support.served import Served, serve
 
 MIB = 1 << 20
 ROOM = 24 * MIB
 """What buffers of all kinds may take while anything flows."""
 APP = """
+import asyncio
+
+told = asyncio.Event()
+
 async def app(scope, receive, send):
     assert scope["type"] == "http"
+    if scope["path"] == "/tell":
+        told.set()
+    elif scope["path"] == "/late":
+        await told.wait()
     size, more = 0, True
     while more:
         message = await receive()
@@ -43,7 +53,11 @@ def resident(served: Served) -> int:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A node of its own process, whose tenant may work long enough to move a gigabyte."""
     folder = tmp_path_factory.mktemp("streams")
-    generous = {"WAYPOST_PLANS__FREE__CPU_MS": "20000", "WAYPOST_PLANS__FREE__BODY_MB": "500"}
+    generous = {
+        "WAYPOST_PLANS__FREE__CPU_MS": "20000",
+        "WAYPOST_PLANS__FREE__BODY_MB": "500",
+        "WAYPOST_PLANS__FREE__INSTANCES": "1",
+    }
     with serve(folder / "state", **generous) as node:
         node.deploy("streams", APP)
         assert node.get("streams").text == "0"
@@ -82,6 +96,33 @@ def test_two_hundred_megabytes_up(served: Served, chunked: bool) -> None:
             assert resident(served) - before < ROOM
         connection.send(b"0\r\n\r\n" if chunked else b"")
         assert connection.answer().body == b"%d" % (200 * MIB)
+
+
+def test_an_upload_waits_in_the_client_for_a_tenant_that_does_not_read(served: Served) -> None:
+    before, block, total, sent = resident(served), bytes(MIB), 64 * MIB, 0
+    with wire(port_of(served)) as connection:
+        begin(connection, "POST /late", f"Content-Length: {total}")
+        while sent < total and select.select([], [connection.socket], [], 0.5)[1]:
+            sent += connection.socket.send(block[: total - sent], socket.MSG_DONTWAIT)
+        assert sent < ROOM
+        assert resident(served) - before < ROOM
+        ask(port_of(served), b"GET /tell HTTP/1.1\r\nHost: streams.localhost\r\n\r\n")
+        while sent < total:
+            sent += connection.socket.send(block[: total - sent])
+            assert resident(served) - before < ROOM
+        assert connection.answer().body == b"%d" % total
+
+
+def test_a_download_waits_in_the_tenant_for_a_client_that_reads_slowly(served: Served) -> None:
+    before = resident(served)
+    with wire(port_of(served)) as connection:
+        connection.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        begin(connection, "GET /flood")
+        for _ in range(100):
+            assert connection.socket.recv(MIB // 4)
+            assert resident(served) - before < ROOM
+            # As slow clients do, not to wait for anything.
+            time.sleep(0.005)
 
 
 def test_answers_that_nobody_reads_wait_in_the_tenant(served: Served) -> None:

@@ -39,6 +39,31 @@ def test_scope(instance: Instance) -> None:
     assert ["host", "hello.example.com:8443"] in scope["headers"]
 
 
+LATE = """
+import asyncio
+told = asyncio.Event()
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        raise NotImplementedError
+    if scope["path"] == "/tell":
+        told.set()
+    else:
+        await told.wait()
+    message = await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": message["body"]})
+"""
+
+
+def test_what_has_arrived_is_received_at_once(instance: Instance) -> None:
+    instance.load(LATE)
+    stream = instance.open(method="POST", stream_body=True)
+    for piece in (b"one", b"two", b"three"):
+        instance.send_body(stream, piece, end=False)
+    instance.get("/tell")
+    assert instance.finish(stream).body == b"onetwothree"
+
+
 LIFESPAN = """
 import contextlib, fastapi
 started = 0
