@@ -6,12 +6,13 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.support.node import OPERATOR_TOKEN, LiveNode
-from tests.support.served import descendants
+from tests.support.served import descendants, wait_until_gone
 
 pytest.importorskip("fastapi")
 pytest.importorskip("flask")
@@ -88,15 +89,15 @@ def test_a_wrong_token_is_a_clear_error(node: LiveNode, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(120)
 def test_the_demo_shows_four_samples_and_ends_with_0(tmp_path: Path) -> None:
-    before = descendants(os.getpid())
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway", "demo", "--exit"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    said = tmp_path / "said"
+    family: set[int] = set()
+    command = [sys.executable, "-m", "gateway", "demo", "--exit"]
+    with said.open("w") as out, subprocess.Popen(command, cwd=tmp_path, stdout=out) as demo:
+        while demo.poll() is None:
+            family |= descendants(demo.pid)
+            time.sleep(0.05)
+    assert demo.returncode == 0, said.read_text()
     for words in ("a Worker", "a FastAPI app", "a Flask app", "exceededCpu", "Hello, you!"):
-        assert words in done.stdout
-    assert descendants(os.getpid()) <= before, "the demo left processes behind"
+        assert words in said.read_text()
+    assert family, "nothing was started"
+    assert not wait_until_gone(family, 10), "the demo left processes behind"
