@@ -46,6 +46,12 @@ PR_SET_NO_NEW_PRIVS: Final = 38
 
 _KEYCTL_JOIN_SESSION_KEYRING: Final = 1
 _M_ARENA_MAX: Final = -8
+_LARGEST_HOLE: Final = 96 << 10
+"""Larger blocks are mapped on their own, mallopt(3)."""
+_FINE_HOLE: Final = 2 << 10
+_SMALLEST_HOLE: Final = 24
+_HEAP_BYTES: Final = 4 << 30
+"""No heap is larger; mappings are further away from its top."""
 _SECCOMP_SET_MODE_FILTER: Final = 1
 _CAPABILITY_VERSION_3: Final = 0x20080522
 _LANDLOCK_RULE_PATH_BENEATH: Final = 1
@@ -120,6 +126,32 @@ def share_one_heap() -> None:
     mallopt = getattr(_libc, "mallopt", None)
     if mallopt is not None:  # Not every C library has it, or needs it.
         mallopt(_M_ARENA_MAX, 1)
+
+
+class _HeapInfo(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_size_t) for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd")),
+        *((name, ctypes.c_size_t) for name in ("usmblks", "fsmblks", "uordblks", "fordblks")),
+        ("keepcost", ctypes.c_size_t),
+    )
+
+
+def fill_heap() -> None:
+    """Take for good what is free below the top of the heap, mallinfo2(3)."""
+    info, malloc, free = (getattr(_libc, name, None) for name in ("mallinfo2", "malloc", "free"))
+    if info is None or malloc is None or free is None:  # Not glibc, or one before 2.33.
+        return
+    info.restype = _HeapInfo
+    malloc.restype = _libc.sbrk.restype = ctypes.c_void_p
+    size = _LARGEST_HOLE
+    while size >= _SMALLEST_HOLE:
+        while True:
+            top = _libc.sbrk(ctypes.c_ssize_t(0)) - info().keepcost
+            block = malloc(ctypes.c_size_t(size))
+            if block is None or not top - _HEAP_BYTES < block < top:
+                free(ctypes.c_void_p(block))
+                break
+        size = size * 3 // 4 if size > _FINE_HOLE else size - 16
 
 
 def close_range(first: int, last: int) -> None:

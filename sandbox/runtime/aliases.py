@@ -12,6 +12,8 @@ _SUBMODULES = ("asgi", "wsgi", "workflows", "body", "entry", "fetching", "forms"
 
 def register() -> None:
     """Make them importable, and explain what is not there. Calling it again changes nothing."""
+    if sys.modules.get("workers") is workers and "js" in sys.modules:
+        return
     absent.install()
     clients.install()
     sys.modules["workers"] = workers

@@ -238,7 +238,14 @@ def install(recorder: Recorder) -> None:
     sys.stderr = LineWriter(recorder, "error", 2)
     root = logging.getLogger()
     root.handlers[:] = [LogHandler(recorder)]
-    root.setLevel(logging.INFO)
+    set_level()
+
+
+def set_level() -> None:
+    """Let what is worth knowing through. Where that is so already, no logger is touched for it."""
+    root = logging.getLogger()
+    if root.level != logging.INFO:
+        root.setLevel(logging.INFO)
 
 
 def flush_partial(recorder: Recorder, partial: Mapping[str, str]) -> None:

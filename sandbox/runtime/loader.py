@@ -65,7 +65,10 @@ def prepare_path(app_dir: str, main: str) -> list[str]:
     entries = [root, packages, *own[1:]]
     sys.path[:0] = entries
     sys.dont_write_bytecode = True
-    importlib.invalidate_caches()
+    # Not all of the caches: the rest of the path is as it was, and to write to what is remembered
+    # of each of its directories would copy the pages that all instances share.
+    for entry in entries:
+        sys.path_importer_cache.pop(entry, None)
     for alias in _ALIASES:
         if any(_has_module(path, alias) for path in own):
             sys.modules.pop(alias, None)

@@ -7,15 +7,18 @@ instead, in a process that waits for code. Nothing else is left of it.
 
 from __future__ import annotations
 
-import importlib
 import select
 import sys
+from collections.abc import Sequence
 from types import ModuleType
 
 from sandbox.runtime import loader, samples, vendored, warmup
 
 SOON_MS = 50
+_ROUNDS = 8
+"""After as many the interpreter has adapted its code to what it sees, and writes to it no more."""
 _NAME = "rehearsal"
+_SAID = warmup.conversation([("GET", "/", "", b"")])
 _SOURCE = """
 import json
 from workers import Response, WorkerEntrypoint
@@ -34,9 +37,21 @@ def while_waiting(wire_fd: int) -> None:
         rehearse()
 
 
+def settle(packages: Sequence[str]) -> None:
+    """Have the interpreter's caches hold what instances need, and nothing that has to make way.
+
+    Called by the zygote when everything is loaded: a child that replaces an entry of the cache of
+    methods writes to the page of the name that was there before.
+    """
+    clear = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
+    clear()
+    warmup.exercise_all(packages)
+    for _ in range(_ROUNDS):
+        rehearse()
+
+
 def rehearse() -> None:
     """Load and serve a worker without a trace."""
-    importlib.invalidate_caches()
     vendored.platform.give_way(())
     module = ModuleType(_NAME)
     sys.modules[_NAME] = module
@@ -45,4 +60,4 @@ def rehearse() -> None:
         loader.find_adapter(module, None)
     finally:
         del sys.modules[_NAME]
-    warmup.exercise("the runtime", samples.worker)
+    warmup.exercise("the runtime", samples.worker, _SAID)

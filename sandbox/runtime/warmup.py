@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from sandbox.protocol import (
     END,
@@ -83,13 +83,19 @@ def preload(packages: Sequence[str]) -> None:
     finally:
         sys.meta_path.remove(finder)
     vendored.platform.remember(installed)
+    console.set_level()
+    exercise_all(packages)
+    _only_this_thread("the samples")
+
+
+def exercise_all(packages: Sequence[str]) -> None:
+    """Serve the samples of the runtime and of the named frameworks."""
     for build in (samples.worker, samples.synchronous_worker, samples.wsgi):
         exercise("the runtime", build)
     wanted = {_normal(package) for package in packages}
     for package, build in samples.FRAMEWORKS.items():
         if package in wanted:
             exercise(package, build)
-    _only_this_thread("the samples")
 
 
 def _normal(name: str) -> str:
@@ -97,7 +103,6 @@ def _normal(name: str) -> str:
 
 
 def _import_distribution(package: str, installed: Mapping[str, list[str]]) -> None:
-
     wanted = _normal(package)
     modules = sorted(
         name
@@ -115,8 +120,17 @@ def _import_distribution(package: str, installed: Mapping[str, list[str]]) -> No
             )
 
 
-def exercise(package: str, build: Callable[[], Adapter]) -> None:
-    """Serve a sample application on a loop and a socket of its own, both closed afterwards."""
+def conversation(requests: Iterable[tuple[str, str, str, bytes]] = samples.REQUESTS) -> bytes:
+    """Encode what the gateway says: these requests, and then that there are no more."""
+    frames = (_request(2 * number + 2, *asked) for number, asked in enumerate(requests))
+    return b"".join(frames) + encode(FrameType.DRAIN, 0)
+
+
+def exercise(package: str, build: Callable[[], Adapter], said: bytes | None = None) -> None:
+    """Serve a sample application on a loop and a socket of its own, both closed afterwards.
+
+    Requests of every kind, and what they raised is looked at, unless it is ``said`` what is asked.
+    """
     ours, theirs = socket.socketpair()
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -125,15 +139,12 @@ def exercise(package: str, build: Callable[[], Adapter]) -> None:
         with _logging_to(server.recorder):
             adapter = build()
             server.run_until(adapter.startup())
-            for number, (method, path, kind, body) in enumerate(samples.REQUESTS):
-                ours.sendall(_request(2 * number + 2, method, path, kind, body))
-            ours.sendall(encode(FrameType.DRAIN, 0))
+            ours.sendall(said or conversation())
             server.serve(adapter)
-        for frame in Decoder(FROM_INSTANCE).feed(ours.recv(1 << 20)):
-            if frame.type == FrameType.EXCEPTION:
-                _check_exception(package, decode_struct(ExceptionRecord, frame.payload))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
+        if said is None:
+            _check_answers(package, ours.recv(1 << 20))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
     except Exception:
         logger.exception("package could not be exercised", extra={"package": package})
     finally:
@@ -154,9 +165,16 @@ def _logging_to(recorder: console.Recorder) -> Iterator[None]:
         yield
     finally:
         root.handlers[:] = handlers
-        root.setLevel(level)
+        if root.level != level:
+            root.setLevel(level)
         sys.stdout, sys.stderr = streams
         console.console._recorder = None
+
+
+def _check_answers(package: str, answers: bytes) -> None:
+    for frame in Decoder(FROM_INSTANCE).feed(answers):
+        if frame.type == FrameType.EXCEPTION:
+            _check_exception(package, decode_struct(ExceptionRecord, frame.payload))
 
 
 def _check_exception(package: str, record: ExceptionRecord) -> None:

@@ -28,10 +28,11 @@ from sandbox.jail import (
     seccomp_policy,
     syscalls,
 )
-from sandbox.supervisor import messages, outer, reaper
+from sandbox.supervisor import messages, outer, packing, reaper
 from sandbox.supervisor.spawn import Birth, Recipe, become_instance, supervisor_modules
 
 _WARMUP: Final = "sandbox.runtime.warmup"
+_REHEARSAL: Final = "sandbox.runtime.rehearsal"
 _BOOTSTRAP: Final = "sandbox.runtime.bootstrap"
 _ORDER_DESCRIPTORS: Final = 2
 _THREAD_END_SECONDS: Final = 2.0
@@ -132,6 +133,9 @@ def _load(config: messages.ZygoteConfig, this: _Self, readable: Sequence[str] = 
     def preload() -> None:
         importlib.import_module(_WARMUP).preload(config.packages)
 
+    def settle() -> None:
+        importlib.import_module(_REHEARSAL).settle(config.packages)
+
     def compile_filter() -> None:
         nonlocal program, seal
         machine = platform.machine()
@@ -141,10 +145,13 @@ def _load(config: messages.ZygoteConfig, this: _Self, readable: Sequence[str] = 
             seal = seccomp.assemble(seccomp_alone.compile_seal(machine))
 
     _make_threads_small()
-    steps: list[outer.Step] = [("preload", preload), ("one thread", this.assert_one_thread)]
+    steps: list[outer.Step] = [("preload", preload), ("settle", settle)]
+    steps.append(("one thread", this.assert_one_thread))
     if not config.insecure:
         steps.append(("seccomp policy", compile_filter))
     outer.run_steps(steps)
+    gc.collect()
+    packing.fill()
     recipe = Recipe(
         entry=importlib.import_module(_BOOTSTRAP).main,
         null=os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC),
@@ -161,7 +168,6 @@ def _load(config: messages.ZygoteConfig, this: _Self, readable: Sequence[str] = 
     )
     this.close()
     # What is frozen is not touched by the collectors of the children, so its pages stay shared.
-    gc.collect()
     gc.freeze()
     return recipe
 

@@ -28,7 +28,7 @@ _SPAWN_TIMEOUT_SECONDS: Final = 10.0
 _MAX_FIRST_FRAME: Final = 16 * 1024
 _RESTARTS: Final = 5
 _RESTART_PERIOD_SECONDS: Final = 30.0
-_NOT_THE_HOST: Final = ("preload", "one thread")
+_NOT_THE_HOST: Final = ("preload", "settle", "one thread")
 """Steps of the zygote that fail for reasons of the installed packages."""
 _PROBE_SPEC: Final = SandboxSpec()
 
