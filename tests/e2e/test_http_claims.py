@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,23 +11,15 @@ import pytest
 
 from gateway.config import Config
 from tests.support.node import LiveNode, live_node
-from tests.support.raw import ask, wire
+from tests.support.raw import ask
 
 APP = """
-import asyncio, json
+import json
 
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         return
-    events = scope["path"] == "/events"
-    kind = b"text/event-stream" if events else b"application/json"
-    headers = [(b"content-type", kind)]
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    if events:
-        for n in range(2):
-            event = b"data: %d\\n\\n" % n
-            await send({"type": "http.response.body", "body": event, "more_body": True})
-            await asyncio.sleep(1)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
     found = [(name.decode(), value.decode("latin-1")) for name, value in scope["headers"]]
     about = {"client": scope["client"][0], "scheme": scope["scheme"], "headers": found}
     await send({"type": "http.response.body", "body": json.dumps(about).encode()})
@@ -135,18 +125,3 @@ def test_a_client_cannot_remove_what_is_told_of_it(port: int) -> None:
     told = dict(about["headers"])
     assert told["x-forwarded-for"] == "127.0.0.1"
     assert (told["host"], told["cookie"]) == ("claims.localhost", "a=b")
-
-
-def test_events_come_when_they_are_sent(port: int) -> None:
-    with wire(port) as connection:
-        connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        began = time.monotonic()
-        connection.send(b"GET /events HTTP/1.1\r\nHost: claims.localhost\r\n\r\n")
-        data = b""
-        while b"data: 0\n\n" not in data:
-            data += connection.socket.recv(1000)
-        first = time.monotonic() - began
-        assert b"data: 1" not in data
-        while b"data: 1\n\n" not in data:
-            data += connection.socket.recv(1000)
-        assert 0.9 < time.monotonic() - began - first < 5
