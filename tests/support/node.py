@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,7 @@ class Tail:
         self._path = path
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._closing = False
+        self._socket: socket.socket | None = None
         self._thread.start()
         assert self._connected.wait(10), "the tail did not connect"
 
@@ -98,6 +100,7 @@ class Tail:
         try:
             with self._client.stream("GET", self._path) as answer:
                 answer.raise_for_status()
+                self._socket = answer.extensions["network_stream"].get_extra_info("socket")
                 self._connected.set()
                 for line in answer.iter_lines():
                     if self._closing:
@@ -119,7 +122,12 @@ class Tail:
 
     def close(self) -> None:
         self._closing = True
-        # Ending the node's half of the connection ends the thread's read.
+        # Closing it would not do: while a thread reads from it, the kernel keeps the connection up.
+        if self._socket is not None:
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(10)
+        assert not self._thread.is_alive(), "the tail is still read"
         self._client.close()
 
 
