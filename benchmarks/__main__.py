@@ -65,6 +65,7 @@ def main() -> int:
     parser.add_argument("--connections", type=int, default=32, help="open connections (default 32)")
     parser.add_argument("--megabytes", type=int, default=1000, help="stream: of a body (1000)")
     parser.add_argument("--only", default="", help="abuse: begin of the attacks' names, by comma")
+    parser.add_argument("--rung", default="root", choices=[*abuse.HOSTS, "all"], help="abuse: host")
     parser.add_argument("--spawns", type=int, default=10_000, help="leaks: how many (10000)")
     parser.add_argument("--json", action="store_true", help="print the raw figures instead")
     arguments = parser.parse_args()

@@ -60,6 +60,8 @@ class Case:
     """One attack and what may come of it."""
 
     id: str
+    title: str
+    """What it tries, in a sentence."""
     source: str
     """The module and a handler that runs it."""
     acceptable: frozenset[str]
@@ -81,10 +83,13 @@ class Case:
 def read_cases() -> list[Case]:
     """Our own attacks, then those of the named directory."""
     named = os.environ.get("WAYPOST_ABUSE_DIR", "")
-    return [case for folder in [OWN, *([Path(named)] if named else [])] for case in _read(folder)]
+    return [
+        case for folder in [OWN, *([Path(named)] if named else [])] for case in read_folder(folder)
+    ]
 
 
-def _read(folder: Path) -> list[Case]:
+def read_folder(folder: Path) -> list[Case]:
+    """The attacks of one directory, in the order of its index."""
     index: Any = json.loads((folder / "index.json").read_text())
     return [_case(folder, entry) for entry in index["modules"]]
 
@@ -99,6 +104,7 @@ def _case(folder: Path, entry: dict[str, Any]) -> Case:
         requests = 60
     return Case(
         id=entry["id"],
+        title=entry["title"],
         source=source + HANDLER,
         acceptable=frozenset(entry["acceptable_outcomes"]),
         cpu_ms=entry["suggested_cpu_ms"],

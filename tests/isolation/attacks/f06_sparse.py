@@ -12,4 +12,5 @@ def attempt():
             done.append(os.fstat(fd).st_size)
         except OSError:
             pass
+    os.close(fd)
     return {"success": bool(done), "detail": done}
