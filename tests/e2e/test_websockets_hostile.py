@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import msgspec
 import pytest
@@ -296,7 +297,7 @@ def test_a_flood_of_pings_starves_nobody(node: LiveNode, port: int) -> None:
         flood = frame(PING, b"") * 100_000
         connection.wire.socket.setblocking(False)
         sent = 0
-        slowest = 0.0
+        took = []
         for _ in range(20):
             try:
                 while sent < len(flood):
@@ -305,9 +306,10 @@ def test_a_flood_of_pings_starves_nobody(node: LiveNode, port: int) -> None:
                 pass
             before = time.monotonic()
             assert node.request("echo").text == "plain"
-            slowest = max(slowest, time.monotonic() - before)
+            took.append(time.monotonic() - before)
     assert sent > 100_000
-    assert slowest < 0.5
+    # Who is starved waits each time; a busy machine lets somebody wait now and then.
+    assert median(took) < 0.5
 
 
 # Clients that are slow, or gone
