@@ -10,39 +10,48 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 import uvicorn
 import uvloop
-from starlette.requests import Request as ControlRequest
 
 from gateway.accounts.tokens import ensure_operator_token
+from gateway.addresses import ControlAddresses
 from gateway.admission.gate import Gate
+from gateway.admission.shared import SharedGate
 from gateway.api.app import create_api
-from gateway.api.services import Services, peer_address
+from gateway.api.services import Services
 from gateway.bindings.hops import Hops
 from gateway.bindings.outbound import Outbound
 from gateway.bindings.own import OwnHostnames
+from gateway.bindings.proofs import proofs_of
 from gateway.catalog.rollback import Rollbacks
+from gateway.changes import OwnChanges
 from gateway.config import Config, Listen
 from gateway.dispatch import Dispatcher
 from gateway.edge.asgi import Edge
 from gateway.edge.connection import HttpConnection
 from gateway.edge.cycle import with_refusals
-from gateway.edge.forwarded import Forwarded, TrustedProxies
+from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.opener import with_openers
 from gateway.edge.proxied import ProxiedConnection
 from gateway.edge.reply import send_error_page
 from gateway.edge.server import Server, within_descriptors
-from gateway.model.script import Script, ScriptKey
-from gateway.observer import Observer, Observers
+from gateway.observer import Changes, Observer, Observers
+from gateway.pool.group import Part
 from gateway.pool.lease import Leases
 from gateway.pool.pool import Pool
 from gateway.pool.starter import Launcher, Starter
+from gateway.processes.cells import Cells
+from gateway.processes.follower import Link
+from gateway.processes.frames import BadFrame
+from gateway.processes.leader import Followers, announced, with_settling
+from gateway.processes.place import Place
 from gateway.routing.ask import CertificateNames
 from gateway.routing.resolver import Resolver
 from gateway.sockets import Sockets, listen_on
@@ -77,68 +86,26 @@ class Started(msgspec.Struct, frozen=True):
     missing_packages: tuple[str, ...]
 
 
-class _Changes:
-    """What the catalogue changes, told to the caches and to the pool."""
+class Rooms(NamedTuple):
+    """What serves tenants in a process."""
 
-    def __init__(self, resolver: Resolver, pool: Pool, metrics: Metrics, tail: TailHub) -> None:
-        self._resolver = resolver
-        self._tail = tail
-        self._pool = pool
-        self._metrics = metrics
-
-    def hostname_changed(self, hostname: str) -> None:
-        self._resolver.hostname_changed(hostname)
-
-    def script_changed(self, key: ScriptKey) -> None:
-        self._resolver.script_changed(key)
-        self._pool.retire(key)
-
-    def previews_changed(self, key: ScriptKey) -> None:
-        self._resolver.previews_changed(key)
-
-    def deployed(self, script: Script, why: str, message: str) -> None:
-        self._tail.deployed(script, why, message)
-
-    def script_removed(self, key: ScriptKey) -> None:
-        self.script_changed(key)
-        self._metrics.forget(key)
-
-    def tenant_changed(self, slug: str) -> None:
-        self._resolver.tenant_changed(slug)
-        self._pool.retire_tenant(slug)
-
-    def tenant_removed(self, slug: str) -> None:
-        self._pool.retire_tenant(slug)
-        self._metrics.forget_tenant(slug)
-        self._resolver.everything_changed()
-
-    def everything_changed(self) -> None:
-        self._resolver.everything_changed()
-
-
-class _Addresses:
-    """Where control requests come from, seen through the operator's proxies."""
-
-    def __init__(self, trusted: tuple[str, ...]) -> None:
-        self._proxies = TrustedProxies(trusted)
-
-    def client(self, request: ControlRequest) -> str:
-        return self._resolve(request).client
-
-    def origin(self, request: ControlRequest) -> tuple[str, str]:
-        seen = self._resolve(request)
-        return seen.scheme, seen.authority
-
-    def _resolve(self, request: ControlRequest) -> Forwarded:
-        scheme = request.url.scheme
-        return self._proxies.resolve(peer_address(request), scheme, request.headers.raw)
+    edge: Edge
+    dispatcher: Dispatcher
+    resolver: Resolver
+    pool: Pool
+    starter: Starter
 
 
 class Node:
-    """One gateway process with everything it needs."""
+    """One gateway process with everything it needs; the leader, where several make up a node.
 
-    def __init__(self, config: Config) -> None:
+    ``cells``: where the processes of a node count together; given to a follower by its leader.
+    """
+
+    def __init__(self, config: Config, cells: Cells | None = None) -> None:
         self.config = config
+        self.cells = cells
+        self.followers: Followers | None = None
         self.data_dir = Path(config.data_dir)
         self.metrics = Metrics(insecure=config.insecure_no_sandbox)
         self.tail = TailHub()
@@ -179,12 +146,21 @@ class Node:
                 sockets = Sockets(listen_on(self.config.listen), listen_on(self.config.api))
             tenants, api = sockets.tenants, sockets.api
             self.config = with_ports(self.config, tenants, api)
-            edge, services = await self._rooms(stack, store)
-            control = with_refusals(with_openers(create_api(services)))
-            await self._serve(stack, control, api, drain_seconds=2)
+            if self.config.server.processes > 1:
+                self._lead(stack, tenants)
+            rooms = await self._rooms(stack, store, [self.tail, *self._judges(stack)])
+            changes: Changes = OwnChanges(rooms.resolver, rooms.pool, self.metrics, self.tail)
+            if self.followers is not None:
+                changes = announced(changes, self.followers)
+                await self.followers.start()
+            services = self._services(stack, store, rooms, changes)
+            await self._serve(stack, self._control(services), api, drain_seconds=2)
             # Streams that never end by themselves would hold up the drain.
             stack.callback(self.tail.close)
-            await self._serve(stack, edge, tenants, drain_seconds=DRAIN_SECONDS)
+            await self._serve(stack, rooms.edge, tenants, drain_seconds=DRAIN_SECONDS)
+            if self.followers is not None:
+                # They drain at the same time as this process.
+                stack.callback(self.followers.end)
             yield Started(
                 tenant_port=tenants.getsockname()[1],
                 api_port=api.getsockname()[1],
@@ -194,11 +170,44 @@ class Node:
                 missing_packages=self.supervisor.missing_packages,
             )
 
+    @contextlib.asynccontextmanager
+    async def following(
+        self, environment: dict[str, str], tenants: socket.socket, link: Link
+    ) -> AsyncIterator[None]:
+        """The same without the control API and what goes with it, as ``link``'s leader says."""
+        async with contextlib.AsyncExitStack() as stack:
+            await self.supervisor.start()
+            stack.push_async_callback(self.supervisor.close)
+            self.metrics.level = self.supervisor.level
+            store = SqliteStore(self.data_dir / "waypost.db", self._keys(environment))
+            await store.open()
+            stack.push_async_callback(store.close)
+            if self.config.rollback.error_percent:
+                link.watch_failures()
+            rooms = await self._rooms(stack, store, [link])
+            changes = OwnChanges(rooms.resolver, rooms.pool, self.metrics, self.tail)
+            await link.ready(changes, self.metrics)
+            await self._serve(stack, rooms.edge, tenants, drain_seconds=DRAIN_SECONDS)
+            following = asyncio.create_task(link.follow(changes, self.metrics))
+            # Without a leader to say what changes nothing may be served.
+            following.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGTERM))
+            yield
+            following.cancel()
+
+    def _lead(self, stack: contextlib.AsyncExitStack, tenants: socket.socket) -> None:
+        self.cells = Cells.create(self.config.server.processes)
+        stack.callback(self.cells.close)
+        self.followers = Followers(self.config, self.cells, tenants, self.tail, self.rollbacks)
+        stack.push_async_callback(self.followers.close)
+
     async def _rooms(
-        self, stack: contextlib.AsyncExitStack, store: SqliteStore
-    ) -> tuple[Edge, Services]:
-        config = self.config
-        observers = self._observers(stack)
+        self,
+        stack: contextlib.AsyncExitStack,
+        store: SqliteStore,
+        told: Sequence[Observer],
+    ) -> Rooms:
+        config, cells = self.config, self.cells
+        observers = self._observers(stack, told)
         watchdog = Watchdog()
         stack.callback(watchdog.close)
         hops = await Hops.of(store)
@@ -222,32 +231,17 @@ class Node:
             idle_seconds=IDLE_SECONDS,
             max_instances=MAX_INSTANCES,
             memory_bytes=config.sandbox.memory_mb * MIB,
+            part=Part(cells.processes, cells.index) if cells is not None else Part(),
         )
         stack.push_async_callback(pool.close)
         resolver = Resolver(store, config)
         leases = Leases(pool, observers, idle_seconds=config.websocket.idle_seconds)
         for work in (pool.run_sweeps(), leases.run_watches(), leases.run_sockets()):
             stack.callback(asyncio.create_task(work).cancel)
-        dispatcher = Dispatcher(
-            resolver, Gate(queue_seconds=config.queue_seconds), leases, send_error_page, observers
-        )
-        services = Services.build(
-            config=config,
-            store=store,
-            changes=_Changes(resolver, pool, self.metrics, self.tail),
-            launcher=Launcher(starter, pool.adopt, pool.changed),
-            tail=self.tail,
-            render_metrics=self.metrics.render,
-            readiness=self._readiness,
-        )
-        addresses = _Addresses(config.routing.trusted_proxies)
-        services = replace(
-            services,
-            address_of=addresses.client,
-            origin_of=addresses.origin,
-            may_have_certificate=CertificateNames(resolver).allows,
-        )
-        self.rollbacks.connect(services.versions, store)
+        gate = Gate(queue_seconds=config.queue_seconds)
+        if cells is not None:
+            gate = SharedGate(queue_seconds=config.queue_seconds, cells=cells)
+        dispatcher = Dispatcher(resolver, gate, leases, send_error_page, observers)
         edge = Edge(dispatcher, config, hops)
         if config.egress.own_hostnames:
             outbound.own = OwnHostnames(
@@ -256,13 +250,58 @@ class Node:
                 port=config.listen.port,
                 seconds=config.egress.timeout_seconds,
             )
-        return edge, services
+        return Rooms(edge, dispatcher, resolver, pool, starter)
 
-    def _observers(self, stack: contextlib.AsyncExitStack) -> Observers:
-        observers: list[Observer] = [self.metrics, self.tail]
-        if self.config.rollback.error_percent:
-            observers.append(self.rollbacks)
-            stack.push_async_callback(self.rollbacks.close)
+    def _services(
+        self,
+        stack: contextlib.AsyncExitStack,
+        store: SqliteStore,
+        rooms: Rooms,
+        changes: Changes,
+    ) -> Services:
+        """What the control API acts with, and what acts by itself: the leader's alone."""
+        services = Services.build(
+            config=self.config,
+            store=store,
+            changes=changes,
+            launcher=Launcher(rooms.starter, rooms.pool.adopt, rooms.pool.changed),
+            tail=self.tail,
+            render_metrics=self._counted,
+            readiness=self._readiness,
+        )
+        self.rollbacks.connect(services.versions, store)
+        proofs = proofs_of(self.config.hostnames, self.config.egress)
+        if proofs is not None:
+            services.hostnames.proofs = proofs
+            stack.callback(proofs.close)
+        addresses = ControlAddresses(self.config.routing.trusted_proxies)
+        return replace(
+            services,
+            address_of=addresses.client,
+            origin_of=addresses.origin,
+            may_have_certificate=CertificateNames(rooms.resolver).allows,
+        )
+
+    def _control(self, services: Services) -> object:
+        api: object = create_api(services)
+        if self.followers is not None:
+            api = with_settling(api, self.followers)
+        return with_refusals(with_openers(api))
+
+    async def _counted(self) -> bytes:
+        """All metrics. Thousands of series take long to write down: requests go on meanwhile."""
+        if self.followers is not None:
+            return await self.followers.counted(self.metrics)
+        return await asyncio.to_thread(self.metrics.render)
+
+    def _judges(self, stack: contextlib.AsyncExitStack) -> list[Observer]:
+        if not self.config.rollback.error_percent:
+            return []
+        stack.push_async_callback(self.rollbacks.close)
+        return [self.rollbacks]
+
+    def _observers(self, stack: contextlib.AsyncExitStack, told: Sequence[Observer]) -> Observers:
+        observers: list[Observer] = [self.metrics, *told]
         path = self.config.access_log.path
         if path:
             to_stdout = path == "-"
@@ -280,6 +319,10 @@ class Node:
         drain_seconds: int,
     ) -> None:
         bounds = within_descriptors(self.config.http)
+        shared = self.cells if isinstance(app, Edge) else None
+        if shared is not None:
+            most = -(-bounds.connections // shared.processes)
+            bounds = msgspec.structs.replace(bounds, connections=most)
         kind: Callable[..., HttpConnection] = HttpConnection
         if bounds.proxy_protocol and isinstance(app, Edge):
             proxies = TrustedProxies(self.config.routing.trusted_proxies)
@@ -300,7 +343,8 @@ class Node:
                 server_header=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=drain_seconds,
-            )
+            ),
+            shared,
         )
         self._servers.append(server)
         task = asyncio.create_task(server.serve(sockets=[sock]))
@@ -316,6 +360,8 @@ class Node:
         """Leave the sockets to the node that follows, and let clients go over to it in peace."""
         # Who listens to the tail is to hear the next node.
         self.tail.close()
+        if self.followers is not None:
+            self.followers.retire()
         await asyncio.gather(*(server.retire(RETIRE_SECONDS) for server in self._servers))
 
     def _keys(self, environment: dict[str, str]) -> KeySource:
@@ -328,6 +374,7 @@ class Node:
             "sandbox": self.supervisor.level,
             "cgroups": self.supervisor.cgroups,
             "zygote": "up" if alive else "down",
+            "processes": 1 + (self.followers.serving if self.followers is not None else 0),
         }
 
 
@@ -372,6 +419,34 @@ def run(config: Config, *, sockets: Sockets, announce: Callable[[Started], None]
                 logger.info("retiring")
                 await node.retire()
             logger.info("draining")
+        return 0
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main())
+
+
+def follow(place: Place) -> int:
+    """Serve beside a leader until it says otherwise. Returns 0 when it ended in order.
+
+    Raises what ``run`` raises.
+    """
+    environment = dict(os.environ)
+    configure_logging(json=not sys.stderr.isatty())
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+
+    async def main() -> int:
+        told: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
+        _listen_for_signals(told)
+        link = await Link.open(place)
+        try:
+            node = Node((await link.setup()).config, place.cells)
+            async with node.following(environment, place.tenants, link):
+                settle_heap()
+                if await told is signal.SIGUSR2:
+                    await node.retire()
+        except BadFrame as error:
+            logger.error("the leader cannot be understood", extra={"error": str(error)})
+            return 1
         return 0
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

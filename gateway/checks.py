@@ -12,6 +12,7 @@ from msgspec.structs import asdict, replace
 
 from gateway.config import Config
 from gateway.errors import ConfigError
+from gateway.processes.cells import MOST_PROCESSES
 from gateway.routing.hosts import normalise_host
 from sandbox import LEVELS
 
@@ -85,6 +86,19 @@ def _plans(config: Config) -> _Problem | None:
     if config.default_plan not in config.plans:
         known = ", ".join(config.plans)
         return ("default_plan",), f"{config.default_plan!r} is not one of the plans: {known}"
+    return None
+
+
+def _processes(config: Config) -> _Problem | None:
+    processes = config.server.processes
+    if not 1 <= processes <= MOST_PROCESSES:
+        return ("server", "processes"), f"{processes} is out of range; use 1 to {MOST_PROCESSES}"
+    for plan, limits in config.plans.items():
+        if limits.instances < processes:
+            return ("plans", plan, "instances"), (
+                f"{limits.instances} is too few for {processes} processes, each of which starts its"
+                f" own; use at least {processes}"
+            )
     return None
 
 
@@ -185,6 +199,7 @@ def _names(config: Config) -> _Problem | None:
 _RULES: Final[tuple[Callable[[Config], _Problem | None], ...]] = (
     _listeners,
     _plans,
+    _processes,
     _numbers,
     _hostnames,
     _networks,

@@ -18,6 +18,14 @@ class Listen(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: int = 8787
 
 
+class Server(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the node makes use of its machine."""
+
+    processes: int = 1
+    """Processes that serve the tenants' port, one a core; what the node has is divided among them,
+    tenants' limits hold for all of them together."""
+
+
 class Http(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one client's connection may take of a listener."""
 
@@ -204,6 +212,7 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What each plan allows."""
     queue_seconds: float = 5.0
     """How long a request may wait for its turn before it is shed."""
+    server: Server = Server()
     http: Http = Http()
     """Bounds on clients' connections, of both listeners."""
     websocket: WebSockets = WebSockets()

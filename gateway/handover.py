@@ -40,14 +40,19 @@ def received(environment: MutableMapping[str, str]) -> Handover | None:
     if given is None:
         return None
     manager_pid, tenants, api, generation = (int(part) for part in given.split(":"))
+    die_with(manager_pid)
+    sockets = Sockets(adopt(tenants), adopt(api))
+    return Handover(sockets, manager_pid, generation)
+
+
+def die_with(parent_pid: int) -> None:
+    """Have this process end with its parent, and take what signals come. Raises SystemExit."""
     if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
-    if os.getppid() != manager_pid:
+    if os.getppid() != parent_pid:
         # It was gone before this process asked to be told.
         raise SystemExit(1)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    sockets = Sockets(adopt(tenants), adopt(api))
-    return Handover(sockets, manager_pid, generation)
 
 
 def become_manager(sockets: Sockets) -> NoReturn:

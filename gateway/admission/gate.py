@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 
 from gateway.errors import BodyTooLarge, LoadShed, Suspended
 from gateway.model.http import Request
@@ -78,21 +80,41 @@ class Gate:
         length = request.content_length
         if length is not None and length > limits.body_mb * MIB:
             raise BodyTooLarge(f"The plan allows request bodies up to {limits.body_mb} MB.")
-        tenant = self._tenants.get(route.tenant)
-        if tenant is None:
-            tenant = self._tenants[route.tenant] = _Tenant()
         if request.websocket:
-            if tenant.sockets >= limits.websockets:
+            if not self._take_socket(route.tenant, limits.websockets):
                 raise LoadShed(f"The plan allows {limits.websockets} WebSockets at once.")
-            tenant.sockets += 1
-        elif tenant.in_flight < limits.concurrency:
-            tenant.in_flight += 1
-        else:
-            await self._queue(tenant, limits.concurrency)
+        elif not self._take(route.tenant, limits.concurrency):
+            await self._queue(route.tenant, limits.concurrency)
 
-    async def _queue(self, tenant: _Tenant, concurrency: int) -> None:
-        waiters = tenant.waiters
-        if len(waiters) >= concurrency * QUEUE_FACTOR:
+    def _tenant(self, slug: str) -> _Tenant:
+        tenant = self._tenants.get(slug)
+        if tenant is None:
+            tenant = self._tenants[slug] = _Tenant()
+        return tenant
+
+    def _take(self, slug: str, limit: int) -> bool:
+        tenant = self._tenant(slug)
+        if tenant.in_flight >= limit:
+            return False
+        tenant.in_flight += 1
+        return True
+
+    def _take_socket(self, slug: str, limit: int) -> bool:
+        tenant = self._tenant(slug)
+        if tenant.sockets >= limit:
+            return False
+        tenant.sockets += 1
+        return True
+
+    async def _queue(self, slug: str, limit: int) -> None:
+        tenant = self._tenant(slug)
+        await self._wait(tenant.waiters, limit, partial(self._release, tenant))
+
+    async def _wait(
+        self, waiters: deque[asyncio.Future[None]], limit: int, give_back: Callable[[], None]
+    ) -> None:
+        """Wait among ``waiters`` for a slot. ``give_back`` one that nobody wants any more."""
+        if len(waiters) >= limit * QUEUE_FACTOR:
             raise LoadShed("Too many requests of this worker are waiting already.")
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         waiters.append(future)
@@ -100,12 +122,12 @@ class Gate:
             await asyncio.wait_for(future, self._queue_seconds)
         except TimeoutError:
             raise LoadShed(
-                f"The request waited {self._queue_seconds:g} s for one of the {concurrency} that "
+                f"The request waited {self._queue_seconds:g} s for one of the {limit} that "
                 "the plan allows at once."
             ) from None
         except asyncio.CancelledError:
             if future.done() and not future.cancelled():
-                self._release(tenant)
+                give_back()
             raise
 
     def leave(self, slug: str, *, websocket: bool = False) -> None:

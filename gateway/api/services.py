@@ -96,7 +96,7 @@ class Services:
     tail: TailSource
     sessions: Sessions
     endings: Endings
-    render_metrics: Callable[[], bytes]
+    render_metrics: Callable[[], Awaitable[bytes]]
     readiness: Callable[[], tuple[bool, dict[str, Any]]]
 
     address_of: Callable[[Request], str] = peer_address
@@ -119,7 +119,7 @@ class Services:
         changes: Changes,
         launcher: Launcher,
         tail: TailSource,
-        render_metrics: Callable[[], bytes],
+        render_metrics: Callable[[], Awaitable[bytes]],
         readiness: Callable[[], tuple[bool, dict[str, Any]]],
     ) -> Services:
         """Introduce the use-cases to each other, over one store."""

@@ -29,7 +29,7 @@ from sandbox import Outcome
 logger = logging.getLogger(__name__)
 
 ACTION: Final = "script.rollback"
-_FAILURES: Final = frozenset(
+FAILURES: Final = frozenset(
     {
         Outcome.EXCEPTION,
         Outcome.EXCEEDED_CPU,
@@ -60,11 +60,11 @@ class Tally:
         """How many of a hundred failed; the last window's while this one is empty."""
         return self.failed * 100 / self.total if self.total else self.last
 
-    def count(self, failed: bool, now: float, seconds: float) -> None:
-        """Count one request."""
+    def count(self, total: int, failed: int, now: float, seconds: float) -> None:
+        """Count requests."""
         if now - self.since > seconds:
             self.last, self.since, self.total, self.failed = self.percent, now, 0, 0
-        self.total += 1
+        self.total += total
         self.failed += failed
 
 
@@ -88,18 +88,23 @@ class Rollbacks(Observer):
 
     def invocation(self, invocation: Invocation) -> None:
         """Count it, and look at its version's deployment when too many have failed."""
-        route, settings = invocation.route, self._settings
-        if route is None or not settings.error_percent:
+        route = invocation.route
+        if route is not None:
+            self.count(route.key, route.version_id, 1, invocation.outcome in FAILURES)
+
+    def count(self, key: ScriptKey, version_id: str, total: int, failed: int) -> None:
+        """Count so many requests of a version, of which so many failed."""
+        settings = self._settings
+        if not settings.error_percent:
             return
-        tally = self._tallies.get(route.version_id)
+        tally = self._tallies.get(version_id)
         if tally is None:
-            tally = self._tallies[route.version_id] = Tally(self._clock())
-        failed = invocation.outcome in _FAILURES
-        tally.count(failed, self._clock(), settings.seconds)
-        if failed and tally.total >= settings.requests and route.key not in self._busy:
+            tally = self._tallies[version_id] = Tally(self._clock())
+        tally.count(total, failed, self._clock(), settings.seconds)
+        if failed and tally.total >= settings.requests and key not in self._busy:
             if tally.percent >= settings.error_percent:
-                self._busy.add(route.key)
-                task = asyncio.create_task(self._look(route.key, route.version_id, tally))
+                self._busy.add(key)
+                task = asyncio.create_task(self._look(key, version_id, tally))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
 

@@ -15,7 +15,8 @@ from gateway.cli.output import CliError, Output
 from gateway.cli.session import Session, examples, offline
 from gateway.config import Config
 from gateway.errors import ConfigError
-from gateway.handover import Handover, become_manager, received
+from gateway.handover import Handover, become_manager, die_with, received
+from gateway.processes.place import Place, taken
 from gateway.settings import load_config
 from gateway.sockets import Sockets, activated, inherited, listen_on
 from sandbox import LEVELS, HostUnfit, SandboxError
@@ -63,6 +64,9 @@ def serve(  # noqa: PLR0913 — one parameter an option
     api_fd: Annotated[
         int | None, typer.Option(help="Inherited listening socket of the control API.", min=3)
     ] = None,
+    processes: Annotated[
+        int | None, typer.Option(help="Processes that serve tenants. Default: 1", min=1)
+    ] = None,
     insecure_no_sandbox: InsecureOption = False,
 ) -> None:
     """Run a node: tenants' hostnames on one port, the control API on another.
@@ -71,12 +75,17 @@ def serve(  # noqa: PLR0913 — one parameter an option
     requests in flight finish first. SIGHUP starts a new node, with the configuration and the code
     as they are then, on the same sockets: no request is lost. Sockets of systemd are taken.
     """
+    place = taken(os.environ)
+    if place is not None:
+        die_with(place.leader_pid)
+        raise typer.Exit(_follow(place))
     given = received(os.environ)
     overrides: dict[str, object] = {
         "data_dir": data_dir,
         "listen.host": host,
         "listen.port": port,
         "api.port": api_port,
+        "server.processes": processes,
         "insecure_no_sandbox": insecure_no_sandbox or None,
     }
     settings = read_config(config, overrides)
@@ -134,6 +143,15 @@ def _run(output: Output, config: Config, given: Handover) -> int:
         ) from error
 
 
+def _follow(place: Place) -> int:
+    from gateway import app as node  # noqa: PLC0415
+
+    try:
+        return node.follow(place)
+    except (ConfigError, OSError, SandboxError) as error:
+        raise CliError(f"a process of the node cannot start: {error}") from error
+
+
 def _facts(config: Config, started: Any, pid: int) -> dict[str, Any]:
     """What a node says when it is up."""
     return {
@@ -142,6 +160,7 @@ def _facts(config: Config, started: Any, pid: int) -> dict[str, Any]:
         "api": f"http://{_authority(config.api.host)}:{started.api_port}",
         "operator_token": started.operator_token,
         "data_dir": config.data_dir,
+        "processes": config.server.processes,
         "sandbox": started.level,
         "insecure": started.insecure,
         "missing_packages": list(started.missing_packages),
@@ -169,6 +188,7 @@ def _banner(facts: dict[str, Any]) -> RenderableType:
         _pair("Control API", facts["api"], "cyan"),
         _pair("Sandbox", facts["sandbox"], _colour(facts)),
         _pair("Data", facts["data_dir"]),
+        _pair("Processes", facts["processes"]),
     ]
     if facts["missing_packages"]:
         missing = ", ".join(facts["missing_packages"])

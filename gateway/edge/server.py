@@ -14,15 +14,19 @@ import msgspec
 import uvicorn
 
 from gateway.config import Http
+from gateway.edge.acceptor import Acceptor
 from gateway.edge.connection import HttpConnection
+from gateway.processes.cells import Cells
 
 
 class Server(uvicorn.Server):
     """A uvicorn server that leaves the process's signals to the node and tells when it listens."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, cells: Cells | None = None) -> None:
+        """``cells``: where processes that share the socket tell how many connections they have."""
         super().__init__(config)
         self.up = asyncio.Event()
+        self._cells = cells
 
     async def retire(self, seconds: float) -> None:
         """Take no new connection, and end each old one with its next answer, which says so.
@@ -40,8 +44,26 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
-        await super().startup(sockets)
+        if self._cells is None:
+            await super().startup(sockets)
+        else:
+            await super().startup([])
+            self.servers = [
+                cast("asyncio.Server", Acceptor(sock, self._connection, self._cells, self._open))
+                for sock in sockets or []
+            ]
         self.up.set()
+
+    def _connection(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+        )
+        return made
+
+    def _open(self) -> int:
+        return len(self.server_state.connections)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

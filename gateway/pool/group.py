@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from typing import Final, NamedTuple
 
 from gateway.model.plan import Limits
 from gateway.model.script import ScriptKey
@@ -12,6 +13,21 @@ from gateway.pool.instance import Instance, State
 
 BUSY_NS = 5_000_000
 """An instance that has burnt this much CPU on what it has is not given more while others may be."""
+
+
+class Part(NamedTuple):
+    """Which process of how many this is, and so what part of a figure it has."""
+
+    processes: int = 1
+    place: int = 0
+
+    def of(self, whole: int) -> int:
+        """This process's part of so many; each has one at least."""
+        each, left = divmod(whole, self.processes)
+        return max(1, each + (self.place < left))
+
+
+ALL: Final = Part()
 
 
 class Group:
@@ -24,16 +40,19 @@ class Group:
         "key",
         "last_error",
         "limits",
+        "part",
         "starting",
         "tenant",
         "version_id",
         "waiters",
     )
 
-    def __init__(self, key: ScriptKey, version_id: str, tenant: str) -> None:
+    def __init__(self, key: ScriptKey, version_id: str, tenant: str, part: Part = ALL) -> None:
         self.key = key
         self.version_id = version_id
         self.tenant = tenant
+        self.part = part
+        """Of the instances that the plan allows."""
         self.limits: Limits | None = None
         """Those of the latest request."""
         self.instances: list[Instance] = []
@@ -54,8 +73,9 @@ class Group:
         best = self.least_loaded()
         if best is None or best.taken == 0:
             return best
-        if best.is_burning(BUSY_NS) and limits.instances > len(self.instances) + self.starting:
-            return None
+        if best.is_burning(BUSY_NS):
+            if self.part.of(limits.instances) > len(self.instances) + self.starting:
+                return None
         return best
 
     def choose_for_waiter(self) -> Instance | None:
@@ -76,6 +96,11 @@ class Group:
                     best, least = instance, taken
         return best
 
+    @property
+    def weight(self) -> int:
+        """What its tenant's plan weighs when the node is full."""
+        return self.limits.weight if self.limits is not None else 1
+
     def is_spent(self) -> bool:
         """Nothing is left of it worth remembering."""
         busy = self.instances or self.starting or self.waiters
@@ -84,7 +109,9 @@ class Group:
     def may_grow(self) -> bool:
         """Another instance may be started."""
         limits = self.limits
-        return limits is not None and len(self.instances) + self.starting < limits.instances
+        if limits is None:
+            return False
+        return len(self.instances) + self.starting < self.part.of(limits.instances)
 
     def is_serving(self) -> bool:
         """At least one instance takes requests, now or when it has finished others."""

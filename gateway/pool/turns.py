@@ -47,14 +47,17 @@ class _Account:
 class Turns:
     """The order of starts. Tenants do not wait for each other."""
 
-    def __init__(self, at_once: int) -> None:
+    def __init__(self, at_once: int, *, cost: int = 1) -> None:
+        """``cost``: of a death, in deaths; in each of several processes their number."""
         self._at_once = at_once
+        self._cost = cost
         self._accounts: dict[str, _Account] = {}
 
     def charge(self, tenant: str, burnt_ns: int = 0) -> None:
         """An instance died by its own code, which had burnt this much that nobody pays for."""
         account = self._accounts.setdefault(tenant, _Account())
-        account.debt = min(MOST, account.settle() + 1.0 + burnt_ns / DEATH_NS)
+        cost = self._cost * (1.0 + burnt_ns / DEATH_NS)
+        account.debt = min(MOST, account.settle() + cost)
 
     def delay(self, tenant: str) -> float:
         """Seconds until an instance of this tenant may be started."""

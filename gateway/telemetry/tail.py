@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Final, NamedTuple, Protocol, Self
 
@@ -44,7 +44,7 @@ class Wanted(Protocol):
         """Whether it wants to see this one."""
 
 
-class _Topic(NamedTuple):
+class Topic(NamedTuple):
     """What a subscription wants; None is any."""
 
     namespace: str | None
@@ -52,13 +52,13 @@ class _Topic(NamedTuple):
     tenant: str | None
 
 
-_NOTHING: Final = _Topic(None, None, None)
+_NOTHING: Final = Topic(None, None, None)
 
 
 class TailSubscription:
     """One listener: ``async with`` registers it, ``async for`` gives JSON documents."""
 
-    def __init__(self, hub: TailHub, topic: _Topic, wanted: Wanted | None) -> None:
+    def __init__(self, hub: TailHub, topic: Topic, wanted: Wanted | None) -> None:
         self._hub = hub
         self._topic = topic
         self.wanted = wanted
@@ -128,12 +128,14 @@ class TailHub(Observer):
     """Passes each invocation to those who listen to its script, tenant or namespace."""
 
     def __init__(self) -> None:
-        self._topics: dict[_Topic, list[TailSubscription]] = {}
+        self._topics: dict[Topic, list[TailSubscription]] = {}
         self._shapes: list[tuple[bool, bool, bool]] = []
         self._count = 0
         self.waiting = 0
         """Bytes that wait for listeners."""
         self._closed = False
+        self.on_topics: Callable[[list[Topic]], None] | None = None
+        """Told of all that is listened to, or is about to be, whenever it changes."""
 
     def subscribe(
         self,
@@ -147,16 +149,24 @@ class TailHub(Observer):
 
         Raises TailFull at once when there is no room; entering the subscription may still raise it.
         """
-        topic = _Topic(namespace, script, tenant)
+        topic = Topic(namespace, script, tenant)
         self._check_room(topic)
+        if topic not in self._topics and self.on_topics is not None:
+            self.on_topics([*self._topics, topic])
         return TailSubscription(self, topic, wanted)
+
+    def lost(self, count: int) -> None:
+        """So many items were lost on their way here; whose they were is not known."""
+        for listeners in self._topics.values():
+            for listener in listeners:
+                listener.dropped += count
 
     def invocation(self, invocation: Invocation) -> None:
         """Write it as a TraceItem when somebody listens, once for all of them."""
         if not self._shapes:
             return
         route = invocation.route
-        about = _Topic(*route.key, route.tenant) if route else None
+        about = Topic(*route.key, route.tenant) if route else None
         item = b""
         for listener in self._listeners(about):
             if listener.wanted is None or listener.wanted.matches(invocation):
@@ -165,7 +175,7 @@ class TailHub(Observer):
 
     def deployed(self, script: Script, why: str, message: str) -> None:
         """Tell of a new deployment those who want to know."""
-        about = _Topic(*script.key, script.tenant)
+        about = Topic(*script.key, script.tenant)
         item = b""
         for listener in self._listeners(about):
             if listener.wanted is not None and listener.wanted.news:
@@ -178,13 +188,13 @@ class TailHub(Observer):
             everybody = (one for listeners in self._topics.values() for one in listeners)
             max(everybody, key=lambda one: one.waiting).drop()
 
-    def _listeners(self, about: _Topic | None) -> Iterator[TailSubscription]:
+    def _listeners(self, about: Topic | None) -> Iterator[TailSubscription]:
         """Who listens to this; None: to what is nobody's."""
         for shape in self._shapes:
             if about is None and any(shape):
                 continue
             fields = zip(about or _NOTHING, shape, strict=True)
-            topic = _Topic(*(field if chosen else None for field, chosen in fields))
+            topic = Topic(*(field if chosen else None for field, chosen in fields))
             yield from self._topics.get(topic, ())
 
     def close(self) -> None:
@@ -199,13 +209,13 @@ class TailHub(Observer):
         """How many listen."""
         return self._count
 
-    def _check_room(self, topic: _Topic) -> None:
+    def _check_room(self, topic: Topic) -> None:
         if len(self._topics.get(topic, ())) >= MAX_PER_TOPIC:
             raise TailFull(f"{MAX_PER_TOPIC} tails of this are open already; close one of them")
         if self._count >= MAX_SUBSCRIPTIONS:
             raise TailFull(f"{MAX_SUBSCRIPTIONS} tails are open on this node; try again later")
 
-    def _add(self, topic: _Topic, listener: TailSubscription) -> None:
+    def _add(self, topic: Topic, listener: TailSubscription) -> None:
         self._check_room(topic)
         self._topics.setdefault(topic, []).append(listener)
         self._count += 1
@@ -213,7 +223,7 @@ class TailHub(Observer):
         if self._closed:
             listener.end()
 
-    def _remove(self, topic: _Topic, listener: TailSubscription) -> None:
+    def _remove(self, topic: Topic, listener: TailSubscription) -> None:
         listeners = self._topics.get(topic, [])
         if listener not in listeners:
             return
@@ -232,3 +242,5 @@ class TailHub(Observer):
                 for topic in self._topics
             }
         )
+        if self.on_topics is not None:
+            self.on_topics(list(self._topics))

@@ -157,6 +157,10 @@ class ScriptedTail:
             self.left.set()
 
 
+async def _metrics() -> bytes:
+    return b"# metrics\n"
+
+
 class Control:
     """A control plane and clients of it."""
 
@@ -173,7 +177,7 @@ class Control:
             changes=RecordingChanges(self.events),
             launcher=self.launcher,
             tail=self.tail,
-            render_metrics=lambda: b"# metrics\n",
+            render_metrics=_metrics,
             readiness=lambda: (self.ready, {"level": "full"}),
         )
         self.app = create_api(self.services)

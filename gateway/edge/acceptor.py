@@ -1,0 +1,110 @@
+"""Takes connections from a socket that other processes take from, too, each about as many.
+
+Left to themselves, the process that wakes first takes all that come. So whoever has more than
+another steps aside for a moment; who was waited for in vain is busy, and gets none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Final
+
+from gateway.processes.cells import Cells
+
+logger = logging.getLogger(__name__)
+
+AHEAD: Final = 1
+"""Connections that a process may have more than another before it steps aside."""
+ASIDE_SECONDS: Final = 0.001
+TIMES: Final = 3
+"""How often in a row a process steps aside."""
+BATCH: Final = 64
+"""Connections taken in one go; requests go on between two of them."""
+PAUSE_SECONDS: Final = 0.1
+"""After an error of the machine's, such as no descriptor being left."""
+
+
+class Acceptor:
+    """Accepts from ``sock`` until it is closed; the socket itself stays open."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        make: Callable[[], asyncio.Protocol],
+        cells: Cells,
+        open_here: Callable[[], int],
+    ) -> None:
+        self._sock = sock
+        self._make = make
+        self._cells = cells
+        self._open_here = open_here
+        self._coming: set[asyncio.Task[object]] = set()
+        self._aside = 0
+        self._closed = False
+        self._loop = asyncio.get_running_loop()
+        self._resume()
+
+    def close(self) -> None:
+        """Take no more."""
+        self._closed = True
+        self._loop.remove_reader(self._sock)
+        self._cells.away()
+
+    async def wait_closed(self) -> None:
+        """Return when those that were taken are connections."""
+        while self._coming:
+            await asyncio.wait(self._coming)
+
+    def _resume(self) -> None:
+        if not self._closed:
+            self._cells.connections(self._count())
+            self._loop.add_reader(self._sock, self._ready)
+
+    def _rest(self, seconds: float) -> None:
+        self._loop.remove_reader(self._sock)
+        self._loop.call_later(seconds, self._resume)
+
+    def _count(self) -> int:
+        return self._open_here() + len(self._coming)
+
+    def _ready(self) -> None:
+        for _ in range(BATCH):
+            count = self._count()
+            fewest = self._cells.connections(count)
+            if count > fewest + AHEAD and self._aside < TIMES:
+                self._aside += 1
+                self._rest(ASIDE_SECONDS)
+                return
+            if not self._take():
+                return
+
+    def _take(self) -> bool:
+        """Take one; whether there may be another."""
+        try:
+            client, _ = self._sock.accept()
+        except BlockingIOError:
+            self._aside = 0
+            return False
+        except ConnectionAbortedError:
+            return True
+        except OSError as error:
+            logger.error("no connection can be taken", extra={"error": str(error)})
+            self._rest(PAUSE_SECONDS)
+            return False
+        client.setblocking(False)
+        task = self._loop.create_task(self._connect(client))
+        self._coming.add(task)
+        task.add_done_callback(self._coming.discard)
+        # One that was waited for in vain; the next is looked at anew.
+        again = self._aside < TIMES
+        self._aside = 0
+        return again
+
+    async def _connect(self, client: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(self._make, client)
+        except OSError:
+            client.close()

@@ -1,0 +1,45 @@
+"""Which of a node's processes this one is: handed on from the leader at its start."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import MutableMapping
+from typing import Final
+
+import msgspec
+
+from gateway.processes.cells import Cells
+from gateway.sockets import adopt
+
+VARIABLE: Final = "WAYPOST_FOLLOWER"
+"""``LEADER_PID:INDEX:PROCESSES:BUS_FD:CELLS_FD:TENANTS_FD``, in a follower's environment."""
+
+
+class Place(msgspec.Struct, frozen=True):
+    """What the leader gave to a follower."""
+
+    leader_pid: int
+    bus: socket.socket
+    cells: Cells
+    tenants: socket.socket
+
+
+def written(index: int, processes: int, descriptors: tuple[int, int, int]) -> str:
+    """The variable's value for a child of this process; ``descriptors``: bus, cells, tenants."""
+    return ":".join(map(str, (os.getpid(), index, processes, *descriptors)))
+
+
+def taken(environment: MutableMapping[str, str]) -> Place | None:
+    """This process's place; None when it is no follower. To be called once."""
+    given = environment.pop(VARIABLE, None)
+    if given is None:
+        return None
+    leader, index, processes, bus, cells, tenants = (int(part) for part in given.split(":"))
+    os.set_inheritable(cells, False)
+    return Place(
+        leader,
+        adopt(bus),
+        Cells(cells, processes=processes, index=index),
+        adopt(tenants),
+    )
