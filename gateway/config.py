@@ -30,7 +30,7 @@ class Http(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one client's connection may take of a listener."""
 
     connections: int = 8192
-    """Connections open at once; more are closed at once."""
+    """Connections open at once; beyond, the address with the most gives one up, or gets no more."""
     head_seconds: float = 15.0
     """How long the head of a request may take to arrive, from the connection's start or its own."""
     idle_seconds: float = 75.0

@@ -183,6 +183,10 @@ class HttpConnection(PatientProtocol):
         else:
             super().shutdown()
 
+    def give_way(self) -> bool:
+        """Close for the sake of others; an open WebSocket does not."""
+        return self._socket is None and super().give_way()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone."""
         running: Any = self._running

@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from gateway.config import Http
 from gateway.edge.cork import CorkedTransport
+from gateway.edge.crowd import crowd_of
 from gateway.errors import Refusal, RequestTimeout
 
 HALF_CLOSED_SECONDS: Final = 1.0
@@ -34,22 +35,28 @@ class PatientProtocol(HttpToolsProtocol):
         self._send_deadline: asyncio.TimerHandle | None = None
         self._body_moved = False
         self._idle_since = 0.0
+        self._crowd = crowd_of(self.server_state)
+        self._counted_as = ""
         self._running: RequestResponseCycle | None = None
         """The request whose turn it is; those after it wait in the pipeline."""
 
     # The connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, unless there are too many."""
+        """Take a connection, unless there are too many and nobody has more than this client."""
         self._corked = CorkedTransport(transport, self.loop, self._bounds.stall_seconds)
         super().connection_made(cast("asyncio.Transport", self._corked))
-        if len(self.connections) > self._bounds.connections:
+        self._counted_as = self._crowd.join(self.client[0] if self.client else "", self)
+        if len(self.connections) > self._bounds.connections and not self._crowd.make_room(
+            self._counted_as, self.loop.time()
+        ):
             transport.abort()
             return
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, and with it all that it asked for."""
+        self._crowd.leave(self._counted_as, self)
         waiting = [cycle for cycle, _ in self.pipeline]
         self.pipeline.clear()
         for cycle in [self._running, *waiting]:
@@ -61,6 +68,13 @@ class PatientProtocol(HttpToolsProtocol):
         for deadline in (self._head_deadline, self._body_deadline, self._send_deadline):
             if deadline is not None:
                 deadline.cancel()
+
+    def give_way(self) -> bool:
+        """Close for the sake of a client with fewer connections, if nothing is under way."""
+        if not self._idle:
+            return False
+        self._corked.abort()
+        return True
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more. It may still read: a request that is whole gets a moment to be

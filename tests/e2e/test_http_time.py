@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -187,3 +189,27 @@ def test_more_connections_than_allowed_are_closed(hasty: LiveNode, port: int) ->
     finally:
         for connection in held:
             connection.close()
+
+
+def test_one_address_cannot_keep_the_others_out(tmp_path: Path) -> None:
+    def small(config: Config) -> Config:
+        return msgspec.structs.replace(config, http=Http(connections=20, head_seconds=60))
+
+    with live_node(tmp_path, small) as node, ExitStack() as stack:
+        node.deploy("patient", APP)
+        port = node.started.tenant_port
+        busy, *idle = [stack.enter_context(wire(port)) for _ in range(20)]
+        busy.send(b"GET /drip" + HOST + b"\r\n")
+        assert busy.socket.recv(10)
+        for connection in idle:
+            connection.send(b"GET /sl")
+        other = stack.enter_context(wire(port, "127.0.0.9"))
+        other.send(b"GET /" + HOST + b"\r\n")
+        assert other.answer().status == 200
+        # The oldest of those that are idle made room for it.
+        assert idle[0].ended()
+        # It has fewer than the first address, which gets no more.
+        assert stack.enter_context(wire(port)).ended()
+        other.send(b"GET /" + HOST + b"\r\n")
+        assert other.answer().status == 200
+        assert busy.socket.recv(10)

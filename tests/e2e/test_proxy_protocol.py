@@ -17,7 +17,7 @@ from gateway.config import Config, Http, Routing
 from gateway.edge.proxy_header import MAX_BYTES
 from tests.support.fronts import BASE, Front, certificate, example, free_port, needs, running
 from tests.support.node import LiveNode, live_node
-from tests.support.raw import Answer, Wire, ask
+from tests.support.raw import Answer, Wire, ask, wire
 from tests.support.served import wait_until
 from tests.support.sockets import upgrade
 
@@ -67,15 +67,6 @@ def port(node: LiveNode) -> int:
     return node.started.tenant_port
 
 
-@contextmanager
-def from_address(source: str, port: int) -> Iterator[Wire]:
-    connection = Wire(port, source)
-    try:
-        yield connection
-    finally:
-        connection.close()
-
-
 def about(answer: Answer) -> tuple[Any, Any, Any]:
     assert answer.status == 200, answer.body
     said = answer.json
@@ -91,7 +82,7 @@ def about(answer: Answer) -> tuple[Any, Any, Any]:
 def test_the_client_is_the_one_that_the_proxy_names(
     port: int, header: bytes, known: tuple[str, int, str]
 ) -> None:
-    with from_address(PROXY, port) as connection:
+    with wire(port, PROXY) as connection:
         connection.send(header + REQUEST)
         assert about(connection.answer()) == known
         connection.send(REQUEST + REQUEST)
@@ -100,7 +91,7 @@ def test_the_client_is_the_one_that_the_proxy_names(
 
 @pytest.mark.parametrize("header", [V1, V2])
 def test_a_header_that_comes_in_pieces_is_read(port: int, header: bytes) -> None:
-    with from_address(PROXY, port) as connection:
+    with wire(port, PROXY) as connection:
         connection.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for at in range(0, len(header), 9):
             connection.send(header[at : at + 9])
@@ -112,7 +103,7 @@ def test_a_header_that_comes_in_pieces_is_read(port: int, header: bytes) -> None
 def test_a_proxy_that_names_nobody_is_the_client_and_its_claims_count_nothing(
     port: int, header: bytes
 ) -> None:
-    with from_address(PROXY, port) as connection:
+    with wire(port, PROXY) as connection:
         connection.send(header + REQUEST)
         client, _, scheme = about(connection.answer())
     assert (client, scheme) == (PROXY, "http")
@@ -124,7 +115,7 @@ def test_a_proxy_behind_the_proxy_is_believed_as_ever(port: int) -> None:
 
 
 def test_a_trusted_proxy_without_a_header_is_refused(port: int) -> None:
-    with from_address(PROXY, port) as connection:
+    with wire(port, PROXY) as connection:
         connection.send(REQUEST + REQUEST)
         [answer] = connection.answers()
     assert (answer.status, answer.code) == (400, "bad_request")
@@ -146,14 +137,14 @@ def test_a_trusted_proxy_without_a_header_is_refused(port: int) -> None:
 def test_a_malformed_header_is_refused_and_nothing_after_it_served(
     port: int, header: bytes
 ) -> None:
-    with from_address(PROXY, port) as connection:
+    with wire(port, PROXY) as connection:
         connection.send(header + REQUEST)
         [answer] = connection.answers()
     assert (answer.status, answer.code) == (400, "bad_request")
 
 
 def test_a_second_header_is_no_request(port: int) -> None:
-    with from_address(PROXY, port) as connection:
+    with wire(port, PROXY) as connection:
         connection.send(V1 + V1 + REQUEST)
         [answer] = connection.answers()
     assert answer.status == 400
@@ -171,7 +162,7 @@ def test_a_header_that_stops_is_not_waited_for(port: int) -> None:
 
 
 def test_a_connection_that_ends_within_its_header_is_closed(port: int) -> None:
-    with from_address(PROXY, port) as connection:
+    with wire(port, PROXY) as connection:
         connection.send(V2[:20])
         connection.socket.shutdown(socket.SHUT_WR)
         assert connection.ended()
@@ -179,17 +170,17 @@ def test_a_connection_that_ends_within_its_header_is_closed(port: int) -> None:
 
 @pytest.mark.parametrize("header", [V1, V2, LOCAL])
 def test_from_anybody_else_no_header_is_read(port: int, header: bytes) -> None:
-    with from_address(STRANGER, port) as connection:
+    with wire(port, STRANGER) as connection:
         connection.send(REQUEST)
         assert about(connection.answer())[0] == STRANGER
-    with from_address(STRANGER, port) as connection:
+    with wire(port, STRANGER) as connection:
         connection.send(header + REQUEST)
         [answer] = connection.answers()
     assert answer.status == 400
 
 
 def test_a_websocket_and_the_access_log_know_the_client(node: LiveNode, port: int) -> None:
-    with from_address(PROXY, port) as connection:
+    with wire(port, PROXY) as connection:
         shake = upgrade("acme").replace(b"acme.localhost", f"acme.{BASE}".encode())
         connection.send(V1.replace(b".9 ", b".77 ") + shake)
         found = b""

@@ -118,9 +118,9 @@ class Wire:
 
 
 @contextmanager
-def wire(port: int) -> Iterator[Wire]:
+def wire(port: int, source: str = "127.0.0.1") -> Iterator[Wire]:
     """A connection for as long as the block."""
-    connection = Wire(port)
+    connection = Wire(port, source)
     try:
         yield connection
     finally:
