@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from threading import Event
 
@@ -157,7 +157,7 @@ def test_what_a_plan_allows_at_once_holds_for_both_together(tmp_path: Path) -> N
     """One process alone could have 4: were they counted apart, there would be 8."""
     config = tmp_path / "routing.yaml"
     config.write_text("plans: {free: {concurrency: 4, instances: 2}}\ndefault_plan: free\n")
-    running = most = done = 0
+    done = 0
     changing = threading.Lock()
     with serve(tmp_path, "--config", str(config)) as served:
         served.deploy("slow", SLOW)
@@ -176,7 +176,6 @@ def test_what_a_plan_allows_at_once_holds_for_both_together(tmp_path: Path) -> N
             took = time.monotonic() - began
     # 4 at once, each 50 ms or longer: more could not have been done by then.
     assert (done - before) <= 4 * (took / 0.05 + 2) + 12
-    del running, most
 
 
 def test_every_request_is_counted_once(node: Served) -> None:
@@ -205,12 +204,11 @@ def test_a_tail_hears_of_both(node: Served) -> None:
             for _ in range(20)
         }  # fmt: skip
         heard = set()
-        with closing(tail.iter_lines()) as lines:
-            for line in lines:
-                if line.startswith("data: "):
-                    heard.add(json.loads(line[6:])["waypost"]["ray"])
-                if len(heard) == 20:
-                    break
+        lines = tail.iter_lines()
+        while len(heard) < 20:
+            line = next(lines)
+            if line.startswith("data: "):
+                heard.add(json.loads(line[6:])["waypost"]["ray"])
     assert heard == rays
 
 
