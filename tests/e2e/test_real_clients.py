@@ -423,6 +423,40 @@ def test_wrangler_shows_what_is_not_possible(node: LiveNode, wrangler: Wrangler)
     assert node.request("refused").status_code == 404
 
 
+def test_the_newest_wrangler(
+    node: LiveNode, clients: Path, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The flow of the older one's tests, once."""
+    folder = tmp_path / "project"
+    folder.mkdir()
+    wrangler = Wrangler(folder, clients / "newest", environment)
+    wrangler.configure("newest")
+    wrangler("deploy")
+    assert node.request("newest").json()["word"] == "one"
+    wrangler("secret", "put", "SECRET", stdin="hush\n")
+    wrangler.word("two")
+    wrangler("deploy", "--message", "the second", "--tag", "v2")
+    answer = node.request("newest").json()
+    assert (answer["word"], answer["vendored"], answer["secret"]) == ("two", "vendored", "hush")
+    wrangler.word("three")
+    wrangler("versions", "upload", "--message", "not yet")
+    newest = wrangler("versions", "list").rsplit("Version ID:", 1)[1].split()[0]
+    assert node.request("newest").json()["word"] == "two"
+    wrangler("versions", "deploy", f"{newest}@100%", "-y")
+    assert node.request("newest").json()["word"] == "three"
+    wrangler("rollback", "-y")
+    assert node.request("newest").json()["word"] == "two"
+    with wrangler.tail("newest", "--format", "pretty") as tail:
+        tail.wait_for("waiting for logs")
+        wait_until(lambda: bool(node.node.tail.listeners))
+        node.request("newest", "/asked")
+        tail.wait_for("GET http://newest.localhost/asked - ")
+    wrangler("deploy", "--dispatch-namespace", "production")
+    assert node.request("newest").json()["word"] == "three"
+    wrangler("delete", "--force")
+    assert node.request("newest").status_code == 404
+
+
 @pytest.mark.parametrize("into", [(), ("--dispatch-namespace", "production")])
 def test_wrangler_tail(node: LiveNode, wrangler: Wrangler, into: tuple[str, ...]) -> None:
     name = "tailed-into" if into else "tailed"
