@@ -178,6 +178,7 @@ DEFAULT_PLANS: dict[str, Limits] = {
         body_mb=500,
         instances=16,
         websockets=2000,
+        weight=4,
     ),
     "pro": Limits(
         cpu_ms=20,
@@ -188,6 +189,7 @@ DEFAULT_PLANS: dict[str, Limits] = {
         body_mb=100,
         instances=8,
         websockets=500,
+        weight=2,
     ),
     "free": Limits(
         cpu_ms=10, subrequests=5, memory_mb=128, wall_ms=30_000, concurrency=20, body_mb=10

@@ -30,6 +30,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     message_kb: int = 1024
     """Longest WebSocket message, KiB."""
 
+    weight: int = 1
+    """Shares of a full node, compared with other tenants."""
+
     def lowered_by(self, wanted: dict[str, int]) -> Limits:
         """Apply a script's own limits: each may lower the plan's, never raise it.
 

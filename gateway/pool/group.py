@@ -96,6 +96,11 @@ class Group:
                     best, least = instance, taken
         return best
 
+    @property
+    def weight(self) -> int:
+        """What its tenant's plan weighs when the node is full."""
+        return self.limits.weight if self.limits is not None else 1
+
     def is_spent(self) -> bool:
         """Nothing is left of it worth remembering."""
         busy = self.instances or self.starting or self.waiters

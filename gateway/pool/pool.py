@@ -12,7 +12,6 @@ import logging
 import math
 import os
 import time
-from collections import Counter
 from collections.abc import Awaitable, Callable
 
 from gateway.errors import (
@@ -30,6 +29,7 @@ from gateway.observer import Observer
 from gateway.pool.group import ALL, Group, Part
 from gateway.pool.instance import Instance, State
 from gateway.pool.memory import MemoryBudget, default_bytes
+from gateway.pool.shares import Shares
 from gateway.pool.starter import Starter
 from gateway.pool.turns import Turns
 from gateway.pool.upkeep import Upkeep
@@ -181,27 +181,28 @@ class Pool:
         if instance.state is State.DEAD:
             self._give_room()
         elif instance.state is State.SERVING and not (instance.taken or instance.sockets):
-            held = self._held()
-            group = self._most_squeezed(held)
+            shares = self._shares()
+            group = self._most_squeezed(shares)
             owner = self._groups.get(instance.version.id)
             if group is None:
                 return
             idle = owner is None or not owner.waiting()
-            if idle or held[instance.version.tenant] > held[group.tenant] + 1:
+            if idle or shares.owes(instance.version.tenant, group.tenant):
                 # Its end is told by another call of ``changed``, in which the other is started.
                 instance.stop("evicted for another script")
 
     def _give_room(self) -> None:
         while self._squeezed and self._has_room():
-            group = self._most_squeezed(self._held())
+            group = self._most_squeezed(self._shares())
             if group is not None:
                 self._squeezed.remove(group)
                 self._grow(group)
 
-    def _most_squeezed(self, held: Counter[str]) -> Group | None:
-        """Whose requests wait for room: the tenant's that has least, the longest first."""
+    def _most_squeezed(self, shares: Shares) -> Group | None:
+        """Whose requests wait for room: the tenant's that has least for its weight, the longest
+        first."""
         self._squeezed = [group for group in self._squeezed if group.waiting()]
-        return min(self._squeezed, key=lambda group: held[group.tenant], default=None)
+        return min(self._squeezed, key=lambda g: shares.with_one_more(g.tenant), default=None)
 
     def _has_room(self) -> bool:
         full = len(self._live) + self._starting >= self._max_instances
@@ -212,20 +213,15 @@ class Pool:
         if group in self._squeezed:
             return
         self._squeezed.append(group)
-        held = self._held()
+        shares = self._shares()
         serving = [i for i in self._live if i.state is State.SERVING]
-        heaviest = max((i.version.tenant for i in serving), key=held.__getitem__, default="")
-        if held[heaviest] > held[group.tenant] + 1:
+        heaviest = max((i.version.tenant for i in serving), key=shares.with_one_less, default="")
+        if shares.owes(heaviest, group.tenant):
             theirs = [i for i in serving if i.version.tenant == heaviest]
             min(theirs, key=lambda i: (i.sockets, i.taken)).drain()
 
-    def _held(self) -> Counter[str]:
-        """How many instances each tenant has, those that start included."""
-        held = Counter(instance.version.tenant for instance in self._live)
-        for group in self._groups.values():
-            if group.starting:
-                held[group.tenant] += group.starting
-        return held
+    def _shares(self) -> Shares:
+        return Shares(self._live, self._groups.values())
 
     # Starting
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -15,7 +16,7 @@ import pytest
 from gateway import app
 from gateway.config import Config
 from tests.support.node import LiveNode, live_node
-from tests.support.served import descendants
+from tests.support.served import descendants, wait_until
 
 ROOM = 3
 NAP_SECONDS = 0.2
@@ -76,6 +77,41 @@ def test_a_quiet_tenant_gets_room_beside_one_that_fills_the_node(node: LiveNode)
             over.set()
         assert {status for one in storm for status in one.result()} == {200}
     assert max(took) < 10 * NAP_SECONDS
+
+
+def test_a_full_node_is_shared_by_what_plans_weigh(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four of five for a plan that weighs 4 beside one that weighs 1, though that was first."""
+    monkeypatch.setattr(app, "MAX_INSTANCES", 5)
+    over = threading.Event()
+    with live_node(tmp_path / "data") as node, ThreadPoolExecutor(16) as visitors:
+
+        def keep_asking(name: str) -> None:
+            while not over.is_set():
+                assert node.request(name).status_code == 200
+
+        def storm(name: str, plan: str) -> list[Future[None]]:
+            node.deploy(name, NAPPING, plan=plan)
+            return [visitors.submit(keep_asking, name) for _ in range(8)]
+
+        try:
+            asked = storm("light-one", "free")
+            wait_until(lambda: instances(node, "light-one") == 4)
+            asked += storm("heavy-one", "enterprise")
+            wait_until(lambda: instances(node, "heavy-one") == 4)
+            assert instances(node, "light-one") <= 2  # One may still have to answer.
+        finally:
+            over.set()
+        for one in asked:
+            one.result()
+
+
+def instances(node: LiveNode, name: str) -> int:
+    """How many instances of a script are up, as the metrics tell."""
+    text = node.api.get("/metrics").text
+    found = re.search(rf'^waypost_instances{{[^}}]*script="{name}"[^}}]*}} (\d+)', text, re.M)
+    return int(found[1]) if found else 0
 
 
 def with_little_memory(config: Config) -> Config:
