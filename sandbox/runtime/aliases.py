@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from sandbox.runtime import absent, clients, javascript, workers
+from sandbox.runtime import absent, clients, context, javascript, workers
 
 _SUBMODULES = ("asgi", "wsgi", "workflows", "body", "entry", "fetching", "forms", "request")
 
@@ -16,6 +16,7 @@ def register() -> None:
         return
     absent.install()
     clients.install()
+    context.install()
     sys.modules["workers"] = workers
     for name in (*_SUBMODULES, "response"):
         module = importlib.import_module(f"{workers.__name__}.{name}")

@@ -1,9 +1,9 @@
 """Well-known HTTP clients without sockets: what they would send goes out as a subrequest.
 
-``http.client`` (and ``urllib.request``), urllib3 (and requests) and httpcore (and httpx) speak
-HTTP/1.1 to a connection. Here that connection is an object that hands one request to ``fetch`` and
-gives the answer back as HTTP/1.1. So the gateway counts, refuses and performs it like any other,
-and TLS is the gateway's as well.
+``http.client`` (and ``urllib.request``), urllib3 (and requests, boto3), httpcore (and httpx) and
+aiohttp speak HTTP/1.1 to a connection. Here that is an object that hands one request to ``fetch``
+and gives the answer back as HTTP/1.1. So the gateway counts, refuses and performs it like any
+other, and TLS is the gateway's as well.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-from sandbox.protocol import HeaderList
+from sandbox.runtime.client_transport import ClientTransport, encode_head
 from sandbox.runtime.context import run_sync
 from sandbox.runtime.workers.fetching import fetch
 from sandbox.runtime.workers.request import Request
-from sandbox.runtime.workers.response import FetchResponse
 
 _OURS = frozenset(b"host connection content-length transfer-encoding te upgrade expect".split())
 """Request headers that describe a connection that does not exist."""
@@ -70,13 +69,6 @@ def _dechunk(data: bytes) -> bytes:
         chunks.append(source.read(size))
         source.readline()
     return b"".join(chunks)
-
-
-def encode_head(answer: FetchResponse) -> bytes:
-    """Write the head of an answer that ends with its connection."""
-    pairs: HeaderList = [*answer.encoded_headers(), (b"connection", b"close")]
-    lines = [f"HTTP/1.1 {answer.status} {answer.status_text}".encode("latin-1", "replace")]
-    return b"\r\n".join([*lines, *(b"%s: %s" % pair for pair in pairs), b"", b""])
 
 
 async def _perform(exchange: Exchange) -> bytes:
@@ -217,12 +209,44 @@ def _adapt_async_httpcore(module: ModuleType) -> None:
     module.AutoBackend.connect_tcp = connect_tcp
 
 
+def _adapt_aiohttp(module: ModuleType) -> None:
+    async def connect(self: Any, req: Any, *_: Any, **__: Any) -> tuple[ClientTransport, Any]:
+        protocol = self._factory()
+        exchange = Exchange(req.url.raw_host, req.port, tls=req.is_ssl())
+        transport = ClientTransport(exchange, protocol)
+        protocol.connection_made(transport)
+        return transport, protocol
+
+    module.TCPConnector._create_direct_connection = connect
+
+
+def _adapt_botocore(module: ModuleType) -> None:
+    """Leave out ``Expect: 100-continue``: there is nobody who would send the 100."""
+    original = module.AWSConnection.request
+
+    def request(
+        self: Any,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Any = None,
+        *args: Any,
+        **kw: Any,
+    ) -> Any:
+        kept = {name: headers[name] for name in headers or () if name.lower() != "expect"}
+        return original(self, method, url, body, kept, *args, **kw)
+
+    module.AWSConnection.request = request
+
+
 def _load_httpcore(_module: ModuleType) -> None:
     """Load at once, while the script does, what httpx loads at its first request."""
     importlib.import_module("httpcore")
 
 
 _ADAPTERS: dict[str, Callable[[Any], None]] = {
+    "aiohttp.connector": _adapt_aiohttp,
+    "botocore.awsrequest": _adapt_botocore,
     "urllib3.connection": _adapt_urllib3,
     "httpx": _load_httpcore,
     "httpcore._backends.sync": _adapt_httpcore,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import threading
 from collections.abc import Awaitable, Coroutine
-from contextvars import ContextVar
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
 from sandbox.protocol import (
@@ -176,6 +178,30 @@ def require_current(what: str) -> Invocation:
     return invocation
 
 
+def _discard(awaitable: Awaitable[Any]) -> None:
+    """Close a coroutine that nobody will await, before Python warns of it."""
+    if inspect.iscoroutine(awaitable):
+        awaitable.close()
+
+
+_installed: list[bool] = []
+
+
+def install() -> None:
+    """Let the threads of executors know the invocation they work for. Again: changes nothing."""
+    if _installed:
+        return
+    _installed.append(True)
+    submit: Any = ThreadPoolExecutor.submit
+
+    @functools.wraps(submit)
+    def knowing(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
+        # As asyncio.to_thread() does it.
+        return submit(self, copy_context().run, fn, *args, **kwargs)
+
+    ThreadPoolExecutor.submit = knowing  # type: ignore[method-assign]
+
+
 class Context:
     """What a handler receives as ``ctx``."""
 
@@ -197,16 +223,22 @@ def wait_until(awaitable: Awaitable[Any]) -> None:
 def run_sync(awaitable: Awaitable[Any]) -> Any:
     """Wait for ``awaitable`` from synchronous code and return its result.
 
-    Works in synchronous handlers, WSGI apps and threads. Raises RuntimeError in code that runs on
-    the event loop: ``await`` there.
+    Works in synchronous handlers, WSGI apps, and threads of asynchronous handlers. Raises
+    RuntimeError in code that runs on the event loop, which has to ``await``, and in threads of
+    synchronous handlers.
     """
     server = require_current("run_sync()").server
     if threading.current_thread() is not threading.main_thread():
+        if not server.loop.is_running():
+            _discard(awaitable)
+            raise RuntimeError(
+                "in threads of a synchronous handler nothing can be fetched: fetch in the handler "
+                "itself, or use an async def handler, whose threads can"
+            )
         coroutine: Coroutine[Any, Any, Any] = _as_coroutine(awaitable)
         return asyncio.run_coroutine_threadsafe(coroutine, server.loop).result()
     if server.loop.is_running():
-        if inspect.iscoroutine(awaitable):
-            awaitable.close()
+        _discard(awaitable)
         raise RuntimeError(
             "run_sync() cannot wait on the event loop's own thread: use await; of a synchronous "
             "HTTP client, use httpx.AsyncClient, fetch() or await asyncio.to_thread(...)"

@@ -28,11 +28,15 @@ async def fetch(resource: str | Request, **init: Any) -> FetchResponse:
             "fetch() needs the worker's own event loop: use run_sync(), not asyncio.run()"
         )
     request = Request(resource, **init) if init or isinstance(resource, str) else resource
-    if any(name == b"upgrade" for name, _ in request.encoded_headers()):
+    headers = request.encoded_headers()
+    if any(name == b"upgrade" for name, _ in headers):
         raise FetchError("no_websockets", "fetch() opens no WebSockets: leave out Upgrade.")
-    body: bytes | AsyncIterable[bytes] | None = request.take_whole()
-    if body is None:
-        body = request.take_chunks()
-    target = (request._method, request.url, request.encoded_headers(), request.redirect)
+    whole = request.take_whole()
+    body: bytes | AsyncIterable[bytes] = request.take_chunks() if whole is None else whole
+    if whole:
+        # Servers that take no chunked bodies are many; S3 is one.
+        headers = [pair for pair in headers if pair[0] != b"content-length"]
+        headers.append((b"content-length", b"%d" % len(whole)))
+    target = (request._method, request.url, headers, request.redirect)
     head, answer = await server.subrequests.fetch(invocation, target, body)
     return FetchResponse(head, answer)

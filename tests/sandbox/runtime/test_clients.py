@@ -53,7 +53,8 @@ def on_fetch(request):
     head = instance.fetches[1][0]
     assert (b"x-b", b"2") in head.headers
     assert head.redirect == "manual"
-    assert not {b"host", b"connection", b"content-length"} & {name for name, _ in head.headers}
+    assert not {b"host", b"connection"} & {name for name, _ in head.headers}
+    assert (b"content-length", b"4") in head.headers
 
 
 def test_a_chunked_body_arrives_whole(instance: Instance) -> None:
@@ -141,3 +142,114 @@ async def on_fetch(request):
     return Response.json(answer.read().decode())
 """
     assert results(instance, source) == f"GET {HOST}:443/ "
+
+
+def test_the_threads_of_an_executor_know_their_request(instance: Instance) -> None:
+    source = f"""
+import asyncio, urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from workers import Response
+pool = ThreadPoolExecutor(2)
+async def on_fetch(request):
+    loop = asyncio.get_running_loop()
+    urls = [f"{HOST}/{{n}}" for n in range(3)]
+    jobs = [loop.run_in_executor(pool, urllib.request.urlopen, url) for url in urls]
+    return Response.json([answer.read().decode() for answer in await asyncio.gather(*jobs)])
+"""
+    assert results(instance, source) == [f"GET {HOST}:443/{n} " for n in range(3)]
+
+
+def test_the_threads_of_a_synchronous_handler_are_told_what_to_do(instance: Instance) -> None:
+    source = f"""
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+def on_fetch(request):
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(urllib.request.urlopen, "{HOST}/").result()
+"""
+    instance.load(source)
+    assert "use an async def handler" in instance.get().exceptions[0].message
+
+
+AIOHTTP = f"""
+import asyncio, aiohttp
+from workers import Response
+async def on_fetch(request):
+    async with aiohttp.ClientSession() as session:
+        async with session.post("{HOST}/a", params={{"b": "1"}}, json={{"c": 2}}) as answer:
+            posted = [answer.status, answer.headers["x-a"], await answer.text()]
+        async def get(path):
+            async with session.get("{HOST}" + path) as answer:
+                return [str(answer.url), await answer.text()]
+        several = await asyncio.gather(*(get(path) for path in ("/1", "/2", "/moved")))
+        parts = iter([b"one", b"two" * 50_000])
+        async def body():
+            for part in parts:
+                yield part
+        async with session.put("{HOST}/d", data=body()) as answer:
+            size = len(await answer.read())
+    return Response.json([posted, several, size])
+"""
+
+
+def test_aiohttp_sends_subrequests(instance: Instance) -> None:
+    assert results(instance, AIOHTTP) == [
+        [200, "1", f'POST {HOST}:443/a?b=1 {{"c": 2}}'],
+        [
+            [f"{HOST}/1", f"GET {HOST}:443/1 "],
+            [f"{HOST}/2", f"GET {HOST}:443/2 "],
+            [f"{HOST}/there", f"GET {HOST}:443/there "],
+        ],
+        len(f"PUT {HOST}:443/d ") + 3 + 150_000,
+    ]
+
+
+def test_a_refusal_is_a_client_error_of_aiohttp(instance: Instance) -> None:
+    source = f"""
+import aiohttp
+from workers import Response
+async def on_fetch(request):
+    async with aiohttp.ClientSession() as session:
+        try:
+            await session.get("{HOST}/")
+        except aiohttp.ClientError as error:
+            return Response(str(error))
+"""
+    instance.load(source)
+    instance.fetch = lambda head, body: FetchError("refused", "a private address")
+    assert b"a private address" in instance.get().body
+
+
+def test_a_body_that_is_all_there_has_its_length(instance: Instance) -> None:
+    source = f"""
+from workers import Response, fetch
+async def on_fetch(request):
+    wrong = {{"Content-Length": "7"}}
+    return Response.json((await fetch("{HOST}/", method="PUT", body="data", headers=wrong)).status)
+"""
+    assert results(instance, source) == 200
+    lengths = [value for name, value in instance.fetches[0][0].headers if name == b"content-length"]
+    assert lengths == [b"4"]
+
+
+def test_botocore_waits_for_no_hundred(instance: Instance) -> None:
+    connection = """
+import http.client
+class AWSConnection(http.client.HTTPSConnection):
+    def request(self, method, url, body=None, headers=None):
+        assert "Expect" not in headers, "would wait for an answer that never comes"
+        super().request(method, url, body, headers)
+"""
+    source = """
+from botocore.awsrequest import AWSConnection
+from workers import Response
+def on_fetch(request):
+    connection = AWSConnection("api.example.com")
+    connection.request("PUT", "/k", b"data", {"Expect": b"100-continue", "X-B": "2"})
+    return Response.json(connection.getresponse().read().decode())
+"""
+    instance.load(
+        {"worker.py": source, "botocore/__init__.py": "", "botocore/awsrequest.py": connection}
+    )
+    instance.fetch = echo
+    assert instance.get().body == b'"PUT https://api.example.com:443/k data"'
