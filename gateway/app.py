@@ -29,6 +29,7 @@ from gateway.api.services import Services
 from gateway.bindings.hops import Hops
 from gateway.bindings.outbound import Outbound
 from gateway.bindings.own import OwnHostnames
+from gateway.bindings.proofs import proofs_of
 from gateway.catalog.rollback import Rollbacks
 from gateway.changes import OwnChanges
 from gateway.config import Config, Listen
@@ -269,6 +270,10 @@ class Node:
             readiness=self._readiness,
         )
         self.rollbacks.connect(services.versions, store)
+        proofs = proofs_of(self.config.hostnames, self.config.egress)
+        if proofs is not None:
+            services.hostnames.proofs = proofs
+            stack.callback(proofs.close)
         addresses = ControlAddresses(self.config.routing.trusted_proxies)
         return replace(
             services,

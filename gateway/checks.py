@@ -12,6 +12,7 @@ from msgspec.structs import asdict, replace
 
 from gateway.config import Config
 from gateway.errors import ConfigError
+from gateway.model.claim import split_address
 from gateway.processes.cells import MOST_PROCESSES
 from gateway.routing.hosts import normalise_host
 from sandbox import LEVELS
@@ -21,6 +22,7 @@ Places: TypeAlias = dict[tuple[str, ...], str]
 
 MINIMUM_LEVELS: Final = tuple(reversed(LEVELS))
 CGROUPS: Final = ("auto", "required")
+VERIFICATIONS: Final = ("txt", "http", "operator", "off")
 LEAST_ROTATION_SECONDS: Final = 60
 MOST_SPARES: Final = 64
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,62}[a-z0-9])?")
@@ -148,6 +150,18 @@ def _hostnames(config: Config) -> _Problem | None:
     return None
 
 
+def _ownership(config: Config) -> _Problem | None:
+    rules = config.hostnames
+    if rules.verification not in VERIFICATIONS:
+        return ("hostnames", "verification"), f"use one of: {', '.join(VERIFICATIONS)}"
+    try:
+        if rules.resolver:
+            split_address(rules.resolver)
+    except ValueError as error:
+        return ("hostnames", "resolver"), f"not an address such as 192.0.2.1:53: {error}"
+    return None
+
+
 def _networks(config: Config) -> _Problem | None:
     for section, key in (("routing", "trusted_proxies"), ("egress", "allow")):
         for index, cidr in enumerate(getattr(getattr(config, section), key)):
@@ -202,6 +216,7 @@ _RULES: Final[tuple[Callable[[Config], _Problem | None], ...]] = (
     _processes,
     _numbers,
     _hostnames,
+    _ownership,
     _networks,
     _proxy_protocol,
     _sandbox,

@@ -82,6 +82,20 @@ class Routing(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How long a route may be served from memory; changes made on this node act at once."""
 
 
+class HostnameRules(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a tenant has to show before a custom hostname of its own choice leads to its script.
+
+    The operator's routes need no proof, nor do a tenant's own below the base domain.
+    """
+
+    verification: str = "txt"
+    """``txt`` (a TXT record), ``http`` (a file on the web server that the name leads to),
+    ``operator`` (the operator approves each) or ``off`` (whoever comes first has it)."""
+    resolver: str = ""
+    """Name server that TXT records are asked of, ``192.0.2.1`` or ``192.0.2.1:53``; empty: the
+    host's."""
+
+
 class Runtime(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What tenant code finds."""
 
@@ -219,6 +233,7 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Bounds on clients' connections, of both listeners."""
     websocket: WebSockets = WebSockets()
     routing: Routing = Routing()
+    hostnames: HostnameRules = HostnameRules()
     runtime: Runtime = Runtime()
     sandbox: SandboxConfig = SandboxConfig()
     egress: Egress = Egress()

@@ -41,6 +41,7 @@ _OTHERS: Final = {
     ("DELETE", "/v1/tokens/{token}"): "token.revoke",
     ("PUT", "/v1/routes/{hostname}"): "route.put",
     ("DELETE", "/v1/routes/{hostname}"): "route.delete",
+    ("POST", "/v1/routes/{hostname}/verify"): "route.verify",
     ("POST", "/v1/routes/bulk"): "route.bulk",
     ("POST", "/v1/keys/rotate"): "key.rotate",
 }

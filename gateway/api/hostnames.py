@@ -35,12 +35,18 @@ def routes(services: Services) -> list[Route]:
         endpoint(services, f"{ROUTES}/bulk", "POST", _bulk),
         endpoint(services, ROUTE, "PUT", _put),
         endpoint(services, ROUTE, "GET", _get),
+        endpoint(services, f"{ROUTE}/verify", "POST", _verify),
         endpoint(services, ROUTE, "DELETE", _delete),
     ]
 
 
 async def _list(call: Call) -> Response:
     limit = call.count("limit", 100)
+    if call.query("status") == "pending":
+        waiting = await call.services.hostnames.waiting(
+            scope=call.scope, after=call.query("after"), limit=limit
+        )
+        return plain({"routes": [route_json(routed) for routed in waiting], "after": ""})
     found = await call.services.hostnames.list(
         scope=call.scope,
         prefix=call.query("prefix").lower(),
@@ -56,7 +62,13 @@ async def _put(call: Call) -> Response:
     routed = await call.services.hostnames.put(
         call.path("hostname"), body.script, body.namespace, scope=call.scope
     )
-    return plain(route_json(routed))
+    return plain(route_json(routed), status=202 if routed.claim else 200)
+
+
+async def _verify(call: Call) -> Response:
+    """Look now whether the tenant has published what shows that the hostname is its own."""
+    routed = await call.services.hostnames.verify(call.path("hostname"), scope=call.scope)
+    return plain(route_json(routed), status=202 if routed.claim else 200)
 
 
 async def _get(call: Call) -> Response:

@@ -10,6 +10,7 @@ from gateway.catalog.bindings import SECRET
 from gateway.catalog.metadata import ALIAS
 from gateway.catalog.previews import preview_labels
 from gateway.config import Config
+from gateway.model.claim import HTTP_PATH, TXT_NAME
 from gateway.model.script import Binding, Deployment, Namespace, Script, Share, Tenant, Version
 from gateway.store.base import StoredToken
 
@@ -210,10 +211,26 @@ def tenant_json(tenant: Tenant) -> dict[str, Any]:
 
 
 def route_json(routed: RoutedHostname) -> dict[str, Any]:
-    """A route."""
-    return {
+    """A route; one that waits with what its tenant has to publish, in Cloudflare's words."""
+    shown: dict[str, Any] = {
         "hostname": routed.hostname,
         "script": routed.record.worker_name,
         "namespace": routed.record.namespace,
         "tenant": routed.record.tenant,
+        "status": "active",
     }
+    claim = routed.claim
+    if claim is not None:
+        shown["status"] = "pending"
+        shown["ownership_verification"] = {
+            "type": "txt",
+            "name": f"{TXT_NAME}.{routed.hostname}",
+            "value": claim.proof,
+        }
+        shown["ownership_verification_http"] = {
+            "http_url": f"http://{routed.hostname}{HTTP_PATH}/{claim.id}",
+            "http_body": claim.proof,
+        }
+        if routed.problem:
+            shown["verification_errors"] = [routed.problem]
+    return shown

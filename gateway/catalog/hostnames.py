@@ -17,8 +17,10 @@ from gateway.catalog.errors import (
 )
 from gateway.catalog.namespaces import check_namespace
 from gateway.catalog.owners import Owners, owner_within
+from gateway.catalog.ownership import Claims
 from gateway.config import Config
 from gateway.errors import ControlError
+from gateway.model.claim import Claim, NoProofs, Proofs
 from gateway.model.route import HostnameRecord
 from gateway.observer import Changes
 from gateway.store.base import CatalogStore, HostnameStore, KeyValueStore
@@ -39,6 +41,10 @@ class RoutedHostname(NamedTuple):
 
     hostname: str
     record: HostnameRecord
+    claim: Claim | None = None
+    """Set while it leads there only once its tenant has shown that it is its own."""
+    problem: str = ""
+    """Why that is not shown yet, where it was looked for."""
 
 
 class HostnamesStore(KeyValueStore, HostnameStore, CatalogStore, Protocol):
@@ -76,21 +82,29 @@ class Hostnames:
         self._store = store
         self._owners = owners
         self._changes = changes
+        self.proofs: Proofs = NoProofs()
+        self._claims = Claims(store)
 
     async def get(self, hostname: str, *, scope: str | None) -> RoutedHostname:
         """A route. Raises HostnameMissing, also when it is another tenant's."""
         name = canonical_hostname(hostname)
         record = await self._record(name)
-        if record is None or scope not in (None, record.tenant):
+        if record is not None and scope in (None, record.tenant):
+            return RoutedHostname(name, record)
+        claim = await self._claims.get(name, scope) if scope is not None else None
+        if claim is None:
             raise HostnameMissing(
                 f"hostname {name!r} is not routed", fix=f"route it: PUT /v1/routes/{name}"
             )
-        return RoutedHostname(name, record)
+        return RoutedHostname(name, claim.record, claim)
 
     async def put(
         self, hostname: str, script: str, namespace: str | None = None, *, scope: str | None
     ) -> RoutedHostname:
-        """Route a hostname to a script, which need not be deployed yet."""
+        """Route a hostname to a script, which need not be deployed yet.
+
+        A tenant's custom hostname waits until it is verified, unless it is the tenant's already.
+        """
         name = self.checked(hostname)
         namespace = namespace or self._config.default_namespace
         await self.check_namespace(namespace)
@@ -104,15 +118,55 @@ class Hostnames:
             ):
                 raise _not_available(name)
             record = HostnameRecord(script, namespace, owner.slug)
-            try:
-                await self._store.put(PREFIX + name, msgspec.json.encode(record))
-            finally:
-                self._changes.hostname_changed(name)
+            if scope is not None and existing is None and self._needs_proof(name):
+                return RoutedHostname(name, record, await self._claims.open(name, record))
+            await self._route(name, record)
         return RoutedHostname(name, record)
+
+    async def verify(self, hostname: str, *, scope: str | None) -> RoutedHostname:
+        """Look whether a hostname that waits is shown to be its tenant's; if so, it is routed.
+
+        Raises HostnameMissing when it does not wait, and HostnameForeign when another has it.
+        """
+        found = await self.get(hostname, scope=scope)
+        if found.claim is None:
+            return found
+        problem = await self.proofs.missing(found.hostname, found.claim)
+        if problem:
+            return found._replace(problem=problem)
+        async with self._owners.claim(found.record.worker_name) as owner:
+            again = await self.get(hostname, scope=scope)
+            if again.claim is None:
+                return again
+            if again.claim.proof != found.claim.proof or owner.slug != again.record.tenant:
+                raise HostnameMissing(f"hostname {found.hostname!r} was claimed anew")
+            if await self._record(again.hostname) is not None:
+                raise _not_available(again.hostname)
+            await self._route(again.hostname, again.record)
+        return RoutedHostname(again.hostname, again.record)
+
+    async def waiting(
+        self, *, scope: str | None, after: str = "", limit: int = 100
+    ) -> list[RoutedHostname]:
+        """Hostnames that wait to be verified; of all tenants when ``scope`` is None."""
+        found = await self._claims.list(scope, after=after, limit=limit)
+        return [RoutedHostname(name, claim.record, claim) for name, claim in found]
+
+    async def _route(self, name: str, record: HostnameRecord) -> None:
+        try:
+            await self._store.put(PREFIX + name, msgspec.json.encode(record))
+        finally:
+            self._changes.hostname_changed(name)
+        # Whoever dies in between leaves a claim that nothing comes of.
+        if await self._claims.get(name, record.tenant) is not None:
+            await self._claims.close(name, record.tenant)
 
     async def delete(self, hostname: str, *, scope: str | None) -> None:
         """Remove a route. Raises HostnameMissing."""
         found = await self.get(hostname, scope=scope)
+        if found.claim is not None:
+            await self._claims.close(found.hostname, found.record.tenant)
+            return
         try:
             await self._store.delete(PREFIX + found.hostname)
         finally:
@@ -155,8 +209,15 @@ class Hostnames:
         base = "." + self._config.routing.base_domain.lower()
         return name.removesuffix(base).rsplit(".", 1)[-1] if name.endswith(base) else None
 
+    def _needs_proof(self, name: str) -> bool:
+        """Below the base domain a name says itself whose it is."""
+        return self._config.hostnames.verification != "off" and self._label(name) is None
+
     async def _check_own_label(self, name: str, scope: str) -> None:
         """Below the base domain a tenant may only route ``{script}.{base}`` of its own scripts."""
+        functions = self._config.routing.functions_domain.lower()
+        if functions and name.endswith(f".{functions}"):
+            raise _not_available(name)
         base = self._config.routing.base_domain.lower()
         label = name.removesuffix(f".{base}")
         if name == base or (label != name and "." in label):

@@ -8,10 +8,12 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, Any
 
 import typer
+from rich.console import RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from gateway.cli.client import segment
 from gateway.cli.listing import walk
@@ -32,9 +34,14 @@ def list_routes(
     session: Session,
     prefix: Annotated[str, typer.Option(help="Only hostnames that start so.")] = "",
     limit: Annotated[int, typer.Option(help="Rows at most.", min=1)] = 100,
+    pending: Annotated[
+        bool, typer.Option("--pending", help="Those that wait to be verified instead.")
+    ] = False,
 ) -> None:
     """List hostnames, in order."""
     params: dict[str, str | int] = {"prefix": prefix} if prefix else {}
+    if pending:
+        params["status"] = "pending"
     with session.client() as client:
         rows = walk(client, "/v1/routes", ("routes", "hostname"), params, limit=limit)
     session.output.result(
@@ -69,7 +76,30 @@ def add(
     body = {"script": script} | ({"namespace": namespace} if namespace else {})
     with session.client() as client:
         row = client.put(f"/v1/routes/{segment(hostname)}", body)
-    session.output.result(row, lambda: done(f"{hostname} → {script}"))
+    session.output.result(row, lambda: _routed(row, hostname, script))
+
+
+@app.command("verify", epilog=examples("waypost routes verify shop.example.com"))
+@online
+def verify(session: Session, hostname: Hostname) -> None:
+    """Look whether a hostname that waits is shown to be yours; if so, it answers at once."""
+    with session.client() as client:
+        row = client.post(f"/v1/routes/{segment(hostname)}/verify", None)
+    session.output.result(row, lambda: _routed(row, hostname, row.get("script", "")))
+
+
+def _routed(row: dict[str, Any], hostname: str, script: str) -> RenderableType:
+    """What came of it: the hostname answers, or what its tenant has to publish."""
+    if row.get("status") != "pending":
+        return done(f"{hostname} → {script}")
+    record, file = row["ownership_verification"], row["ownership_verification_http"]
+    why = row.get("verification_errors") or ["it has not been looked for yet"]
+    return Text(
+        f"{hostname} waits until it is shown to be yours: {why[0]}.\n"
+        f"As the operator asks, publish a TXT record {record['name']} with the text\n"
+        f"  {record['value']}\n"
+        f"or that text at {file['http_url']}, then: waypost routes verify {hostname}"
+    )
 
 
 @app.command("remove", epilog=examples("waypost routes remove shop.example.com"))

@@ -71,6 +71,9 @@ class SqliteAccounts:
                 f"DELETE FROM kv WHERE {TENANT_OF_VALUE} = ? AND {HOSTNAMES}",  # noqa: S608
                 (slug,),
             )
+            await connection.execute(
+                "DELETE FROM kv WHERE key > ? AND key < ?", (f"claim:{slug}:", f"claim:{slug};")
+            )
             tokens = await connection.execute("DELETE FROM tokens WHERE tenant = ?", (slug,))
             await connection.execute(
                 "DELETE FROM versions WHERE (namespace, name) IN"

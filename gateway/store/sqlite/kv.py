@@ -76,16 +76,17 @@ class SqliteKeyValues:
 
 def _noting(connection: aiosqlite.Connection, key: str) -> AbstractAsyncContextManager[Change]:
     """Add the entry of a change of a hostname to the transaction that makes it."""
-    prefix, _, hostname = key.partition(":")
+    prefix = key.partition(":")[0]
+    hostname = key.rpartition(":")[2] if prefix in ("hostname", "claim") else ""
 
     async def read(connection: aiosqlite.Connection) -> State:
         rows = await connection.execute_fetchall("SELECT value FROM kv WHERE key = ?", (key,))
-        return next((_hostname_state(hostname, row[0]) for row in rows), None)
+        return next((_hostname_state(prefix, hostname, row[0]) for row in rows), None)
 
-    return noting(connection, Kind.HOSTNAME, hostname if prefix == "hostname" else "", read)
+    return noting(connection, Kind.HOSTNAME, hostname, read)
 
 
-def _hostname_state(hostname: str, value: bytes) -> dict[str, Any]:
+def _hostname_state(prefix: str, hostname: str, value: bytes) -> dict[str, Any]:
     try:
         record = msgspec.json.decode(value)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -96,6 +97,7 @@ def _hostname_state(hostname: str, value: bytes) -> dict[str, Any]:
         "script": stored.get("workerName"),
         "namespace": stored.get("namespace"),
         "tenant": stored.get("tenant"),
+        "status": "pending" if prefix == "claim" else "active",
     }
 
 

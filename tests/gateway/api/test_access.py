@@ -78,7 +78,7 @@ async def test_other_schemes_do_not_count(control: Control) -> None:
         ("GET", "/v1/scripts/acme-x/tail", {}, 200, 200),
         ("GET", "/v1/scripts/beta/tail", {}, 403, 200),
         ("GET", "/v1/scripts/beta-none/tail", {}, 403, 200),
-        ("PUT", "/v1/routes/a.example", {"json": {"script": "acme"}}, 200, 200),
+        ("PUT", "/v1/routes/a.example", {"json": {"script": "acme"}}, 202, 200),
         ("PUT", "/v1/routes/a.example", {"json": {"script": "beta"}}, 403, 200),
         ("PUT", "/v1/routes/beta.example", {"json": {"script": "acme"}}, 403, 200),
         ("PUT", "/v1/routes/beta.localhost", {"json": {"script": "acme"}}, 403, 200),

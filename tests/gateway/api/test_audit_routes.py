@@ -82,6 +82,7 @@ STEPS = (
     Step("PUT", SCRIPT, {"files": upload_parts({"tags": ["bulk"]})}),
     Step("DELETE", SCRIPTS, {"params": {"tags": "bulk:yes"}}),
     Step("PUT", "/v1/routes/{hostname}", {"json": {"script": NAME}}),
+    Step("POST", "/v1/routes/{hostname}/verify", {}, stored=False),
     Step("DELETE", "/v1/routes/{hostname}", {}),
     Step("POST", "/v1/routes/bulk", {"content": b'{"hostname":"b.example","script":"acme"}'}),
     Step("POST", NAMESPACES, {"json": {"name": "staging"}}),

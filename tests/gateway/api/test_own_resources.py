@@ -75,6 +75,7 @@ async def test_route_life(control: Control, operator: httpx.AsyncClient) -> None
         "script": "acme",
         "namespace": "production",
         "tenant": "acme",
+        "status": "active",
     }
     assert put.json() == expected
     record = await control.store.get("hostname:shop.example")
