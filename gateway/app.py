@@ -63,6 +63,7 @@ from gateway.telemetry.access_log import AccessLog
 from gateway.telemetry.logs import configure_logging
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tail import TailHub
+from gateway.triggers.schedules import Scheduler
 from sandbox import MIB, Supervisor, SupervisorSettings, Watchdog
 
 logger = logging.getLogger(__name__)
@@ -110,6 +111,7 @@ class Node:
         self.metrics = Metrics(insecure=config.insecure_no_sandbox)
         self.tail = TailHub()
         self.rollbacks = Rollbacks(config.rollback)
+        self.scheduler: Scheduler | None = None
         self._servers: list[Server] = []
         self.supervisor = Supervisor(
             SupervisorSettings(
@@ -161,6 +163,9 @@ class Node:
             if self.followers is not None:
                 # They drain at the same time as this process.
                 stack.callback(self.followers.end)
+            if self.scheduler is not None:
+                self.scheduler.start()
+                stack.callback(self.scheduler.retire)
             yield Started(
                 tenant_port=tenants.getsockname()[1],
                 api_port=api.getsockname()[1],
@@ -270,6 +275,9 @@ class Node:
             readiness=self._readiness,
         )
         self.rollbacks.connect(services.versions, store)
+        self.scheduler = scheduler = Scheduler(store, rooms.dispatcher)
+        stack.push_async_callback(scheduler.close)
+        services.schedules.caller = scheduler.call
         proofs = proofs_of(self.config.hostnames, self.config.egress)
         if proofs is not None:
             services.hostnames.proofs = proofs
@@ -362,6 +370,8 @@ class Node:
         self.tail.close()
         if self.followers is not None:
             self.followers.retire()
+        if self.scheduler is not None:
+            self.scheduler.retire()
         await asyncio.gather(*(server.retire(RETIRE_SECONDS) for server in self._servers))
 
     def _keys(self, environment: dict[str, str]) -> KeySource:

@@ -192,6 +192,7 @@ DEFAULT_PLANS: dict[str, Limits] = {
         body_mb=500,
         instances=16,
         websockets=2000,
+        schedules=250,
         weight=4,
     ),
     "pro": Limits(
@@ -203,6 +204,7 @@ DEFAULT_PLANS: dict[str, Limits] = {
         body_mb=100,
         instances=8,
         websockets=500,
+        schedules=100,
         weight=2,
     ),
     "free": Limits(

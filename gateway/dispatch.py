@@ -36,6 +36,9 @@ class Resolver(Protocol):
     async def resolve(self, request: Request) -> Route:
         """The route. Raises NotConfigured or ScriptNotFound."""
 
+    async def resolve_script(self, key: ScriptKey) -> Route:
+        """The route of what a script serves. Raises ScriptNotFound."""
+
     def script_changed(self, key: ScriptKey) -> None:
         """Forget what is known of a script."""
 
@@ -158,6 +161,28 @@ class Dispatcher:
         finally:
             self._record(invocation)
 
+    async def invoke(
+        self, request: Request, reply: Reply, refusal: Refusal | None = None
+    ) -> Invocation:
+        """Do what a schedule asks for, or refuse it; how it went."""
+        invocation = Invocation(
+            request, timestamp_ms=time.time_ns() // 1_000_000, started_ns=time.monotonic_ns()
+        )
+        way = (
+            self._run(invocation, reply)
+            if refusal is None
+            else self._turn_away(invocation, refusal)
+        )
+        await self._guard(invocation, reply, way)
+        return invocation
+
+    async def _turn_away(self, invocation: Invocation, refusal: Refusal) -> None:
+        """Refuse what is known to belong to a script."""
+        if invocation.request.scheduled is not None:
+            key = invocation.request.scheduled.key
+            invocation.route = await self._resolver.resolve_script(key)
+        raise refusal
+
     # The same without a task, as far as nothing has to be waited for
 
     def board(self, request: Request, on_news: Callable[[], None]) -> Ride | None:
@@ -195,7 +220,10 @@ class Dispatcher:
 
     async def _run(self, invocation: Invocation, reply: Reply) -> None:
         request = invocation.request
-        route = self._resolver.cached(request) or await self._resolver.resolve(request)
+        if request.scheduled is not None:
+            route = await self._resolver.resolve_script(request.scheduled.key)
+        else:
+            route = self._resolver.cached(request) or await self._resolver.resolve(request)
         invocation.route = route
         reply.unlisted = route.preview
         if request.hops >= MAX_HOPS:

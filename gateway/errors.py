@@ -11,6 +11,7 @@ WaypostError
 │   ├── Suspended             403, the operator's kill switch
 │   ├── LoopDetected          508, workers that fetch each other without end
 │   ├── LoadShed              503 + Retry-After, too much is waiting
+│   ├── StillRunning          503, a schedule is due whose last call is not over
 │   ├── LimitExceeded         503 / 504, one of the plan's limits
 │   ├── TenantFailed          500 / 502, the tenant's code raised, crashed or answered nonsense
 │   └── PlatformFailed        503, ours
@@ -197,6 +198,16 @@ class LoadShed(Refusal):
     fault = "limit"
     title = "Too busy"
     retry_after_seconds = 1
+
+
+class StillRunning(Refusal):
+    """A schedule is due whose last call is not over."""
+
+    status = 503
+    code = "still_running"
+    outcome = Outcome.LOAD_SHED
+    fault = "tenant"
+    title = "Still running"
 
 
 class LimitExceeded(Refusal):

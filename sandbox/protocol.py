@@ -197,6 +197,8 @@ class RequestHead(msgspec.Struct, array_like=True, frozen=True):
     ray: str
     websocket: int = 0
     """Bytes of the longest message, when the client asks for a WebSocket; 0: it does not."""
+    scheduled: tuple[str, int] | None = None
+    """No client asks: a schedule does, with this expression, due at this time (ms since 1970)."""
 
 
 class ResponseHead(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):

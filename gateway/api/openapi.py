@@ -20,6 +20,7 @@ from gateway import __version__
 from gateway.api import (
     hostnames,
     namespaces,
+    schedules,
     script_versions,
     secrets,
     tail_sockets,
@@ -48,6 +49,7 @@ _BODIES: Final[dict[tuple[str, str], Any]] = {
     ("POST", tokens.TENANTS): tokens.TokenBody,
     ("POST", tokens.OURS): tokens.TokenBody,
     ("PUT", hostnames.ROUTE): hostnames.RouteBody,
+    ("POST", schedules.RUN): schedules.RunBody,
 } | {
     (method, base + suffix): kind
     for base in (SCRIPT, WORKER)
@@ -57,11 +59,18 @@ _BODIES: Final[dict[tuple[str, str], Any]] = {
         ("POST", "/deployments", script_versions.NewDeployment),
         ("PATCH", "/settings", dict[str, Any]),
         ("PUT", "/tags", list[str]),
+        ("PUT", "/schedules", list[schedules.NewSchedule]),
         ("POST", "/tails", tail_sockets.NewTail),
     )
 }
 _OPTIONAL: Final = frozenset(
-    {tenants.TenantBody, tokens.TokenBody, workers.SubdomainBody, tail_sockets.NewTail}
+    {
+        tenants.TenantBody,
+        tokens.TokenBody,
+        workers.SubdomainBody,
+        tail_sockets.NewTail,
+        schedules.RunBody,
+    }
 )
 _UPLOADS: Final = frozenset(
     (method, base + suffix)

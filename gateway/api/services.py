@@ -19,6 +19,7 @@ from gateway.catalog import (
     Launcher,
     Namespaces,
     PreviewSwitch,
+    Schedules,
     Scripts,
     Serving,
     Versions,
@@ -92,6 +93,7 @@ class Services:
     scripts: Scripts
     hostnames: Hostnames
     previews: PreviewSwitch
+    schedules: Schedules
     bulk_routes: Callable[[], BulkRoutes]
     tail: TailSource
     sessions: Sessions
@@ -146,6 +148,7 @@ class Services:
             scripts=Scripts(store, changes, locks),
             hostnames=hostnames,
             previews=PreviewSwitch(store, changes, locks),
+            schedules=Schedules(config, store, tenants, locks),
             bulk_routes=bulk_routes,
             tail=tail,
             sessions=Sessions(),

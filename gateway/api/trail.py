@@ -123,7 +123,8 @@ async def _owner(call: Call) -> str | None:
     given = call.request.path_params
     try:
         if "name" in given:
-            script = await call.services.scripts.get(call.script_key, scope=call.account_scope)
+            scope = call.account_scope if "account" in given else call.scope
+            script = await call.services.scripts.get(call.script_key, scope=scope)
             return script.tenant
         if "hostname" in given:
             routed = await call.services.hostnames.get(call.path("hostname"), scope=call.scope)

@@ -10,6 +10,7 @@ from gateway.catalog.locks import KeyedLocks
 from gateway.catalog.metadata import Metadata, parse_metadata, parse_settings
 from gateway.catalog.namespaces import Namespaces
 from gateway.catalog.previews import PreviewSwitch
+from gateway.catalog.schedules import Schedules
 from gateway.catalog.scripts import Scripts
 from gateway.catalog.serving import Deployed, Serving
 from gateway.catalog.uploads import Upload
@@ -28,6 +29,7 @@ __all__ = [
     "Namespaces",
     "PreviewSwitch",
     "RoutedHostname",
+    "Schedules",
     "Scripts",
     "Serving",
     "Upload",

@@ -55,6 +55,21 @@ class BadDeployment(ControlError):
     word = "bad_deployment"
 
 
+class BadSchedule(ControlError):
+    """A schedule's expression cannot be read, or never comes due."""
+
+    code = 10100
+    word = "bad_schedule"
+
+
+class TooManySchedules(ControlError):
+    """More schedules than the tenant's plan allows."""
+
+    status = 403
+    code = 10072
+    word = "too_many_schedules"
+
+
 class BadName(ControlError):
     """The name cannot name a script, namespace or binding."""
 

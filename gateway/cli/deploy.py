@@ -86,6 +86,11 @@ def deploy(
             raise _explained(session.output, error, loaded) from None
         for note in client.notes:
             session.output.warn(note)
+        crons = loaded.config.triggers.crons
+        if crons is not None:
+            client.put(f"{path}/schedules", [{"cron": cron} for cron in crons])
+            for note in client.notes:
+                session.output.warn(note)
     session.output.result(result, lambda: _summary(loaded.name, upload, result))
 
 

@@ -16,6 +16,7 @@ from gateway.cli import (
     keys,
     login,
     routes,
+    schedules,
     scripts,
     serve,
     tail,
@@ -54,6 +55,7 @@ init.register(app)
 deploy.register(app)
 tail.register(app)
 app.add_typer(scripts.app, name="scripts", rich_help_panel="Build")
+app.add_typer(schedules.app, name="schedules", rich_help_panel="Build")
 app.add_typer(tenants.app, name="tenants", rich_help_panel="Operate")
 app.add_typer(routes.app, name="routes", rich_help_panel="Operate")
 app.add_typer(tokens.app, name="tokens", rich_help_panel="Operate")

@@ -35,6 +35,13 @@ _HARMLESS = frozenset(
 )
 
 
+class Triggers(msgspec.Struct, frozen=True, kw_only=True):
+    """What calls the script beside its hostname."""
+
+    crons: list[str] | None = None
+    """None: what is set stays."""
+
+
 class WranglerConfig(msgspec.Struct, kw_only=True):
     """The keys of a wrangler configuration that are used; ``entrypoint`` and ``tags`` are ours."""
 
@@ -46,6 +53,7 @@ class WranglerConfig(msgspec.Struct, kw_only=True):
     limits: dict[str, int] = {}
     tags: list[str] = []
     entrypoint: str | None = None
+    triggers: Triggers = Triggers()
 
 
 class Project(msgspec.Struct, frozen=True, kw_only=True):

@@ -68,6 +68,11 @@ BY_CODE: Final[dict[str, Advice]] = {
         _RETRY,
         "Answer faster, or move to a plan that runs more requests at once.",
     ),
+    "still_running": Advice(
+        "The last call of this schedule is not over.",
+        _RETRY,
+        "Take less time in the handler of schedules, or schedule it less often.",
+    ),
     "body_too_large": Advice(
         "What was sent is larger than this site's plan accepts.",
         "Send a smaller file.",

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 
 import msgspec
 
+from gateway.model.schedule import Scheduled
 from gateway.model.websocket import Socket
 
 HeaderList = list[tuple[bytes, bytes]]
@@ -44,6 +45,8 @@ class Request(msgspec.Struct, gc=False):
     receive: Callable[[], Awaitable[tuple[bytes, bool]]] | None = None
     """Reads the next body chunk: (bytes, more to come). None when the request has no body.
     Raises ClientDisconnected when the client is gone."""
+    scheduled: Scheduled | None = None
+    """No client asks, a schedule does: what the client would have said is empty."""
 
     @property
     def url(self) -> str:

@@ -30,6 +30,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     message_kb: int = 1024
     """Longest WebSocket message, KiB."""
 
+    schedules: int = 20
+    """Schedules (cron triggers) of all scripts of one tenant together."""
+
     weight: int = 1
     """Shares of a full node, compared with other tenants."""
 

@@ -205,6 +205,7 @@ class Instance:
             route.mount,
             request.ray,
             limits.message_kb * 1024 if request.websocket else 0,
+            (request.scheduled.cron, request.scheduled.time_ms) if request.scheduled else None,
         )
         flags = protocol.END if request.receive is None else 0
         self.channel.send(protocol.encode_struct(FrameType.REQUEST, exchange.stream, head, flags))

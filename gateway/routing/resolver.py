@@ -48,6 +48,8 @@ class _Target(msgspec.Struct, frozen=True):
 
 
 _NOWHERE = _Target(None)
+_NOBODY = Request("", "", "", "", "", b"", b"", [], None, "")
+"""Whose request it is that no client has made: chance decides between versions."""
 _record_decoder = msgspec.json.Decoder(HostnameRecord)
 
 
@@ -117,6 +119,13 @@ class Resolver:
             raise NotConfigured(f"No worker answers to {request.host}.")
         route = chosen(route, request)
         return msgspec.structs.replace(route, mount=target.mount) if target.mount else route
+
+    async def resolve_script(self, key: ScriptKey) -> Route:
+        """The route of what a script serves, asked for by its name. Raises ScriptNotFound."""
+        route = await self._script(key)
+        if route is None:
+            raise ScriptNotFound(f"There is no script {key.name}.")
+        return chosen(route, _NOBODY)
 
     async def answers_to(self, host: str) -> bool:
         """Whether a normalised hostname leads to a worker, or may by the path asked for."""

@@ -133,8 +133,8 @@ class TriggerStore(Protocol):
     async def put_crons(self, key: ScriptKey, crons: tuple[Cron, ...]) -> Script | None:
         """Replace a script's schedules; None when it is absent."""
 
-    async def list_scheduled(self) -> list[Script]:
-        """Scripts that have schedules."""
+    async def list_scheduled(self) -> list[tuple[ScriptKey, tuple[str, ...]]]:
+        """Scripts that have schedules, with their expressions."""
 
     async def count_crons(self, tenant: str) -> int:
         """How many schedules the scripts of a tenant have."""

@@ -42,6 +42,9 @@ class _Line(msgspec.Struct, rename="camel", gc=False):
     cold: bool
     client: str | None
     websocket: Traffic | msgspec.UnsetType = msgspec.UNSET
+    cron: str | msgspec.UnsetType = msgspec.UNSET
+    """The schedule that called; there was no request then."""
+    scheduled_time: int | msgspec.UnsetType = msgspec.UNSET
 
 
 _encode = msgspec.json.Encoder().encode
@@ -100,6 +103,8 @@ class AccessLog(Observer):
             client[0] if client else None,
             invocation.websocket or msgspec.UNSET,
         )
+        if request.scheduled is not None:
+            line.cron, line.scheduled_time = request.scheduled.cron, request.scheduled.time_ms
         self._writer.write(escape_controls(_encode(line)))
 
     def flush(self) -> None:

@@ -42,6 +42,9 @@ REQUESTS: Final = Definition(
     "Invocations that are over.",
     (*_SCRIPT, "outcome", "status"),
 )
+RUNS: Final = Definition(
+    "waypost_scheduled_runs_total", "counter", "Calls of schedules.", (*_SCRIPT, "outcome")
+)
 CPU: Final = Definition("waypost_cpu_seconds_total", "counter", "CPU time of tenant code.", _SCRIPT)
 WALL: Final = Definition(
     "waypost_request_seconds", "histogram", "Time from request to end of answer.", _SCRIPT
@@ -97,7 +100,7 @@ BUILD: Final = Definition(
     "waypost_build_info", "gauge", "Always 1; the labels say what runs.", ("version", "python")
 )
 DEFINITIONS: Final = (
-    REQUESTS, CPU, WALL, QUEUE, SUBREQUESTS, COLD, BYTES_IN, BYTES_OUT, EXCEPTIONS, LOG_BYTES,
+    REQUESTS, RUNS, CPU, WALL, QUEUE, SUBREQUESTS, COLD, BYTES_IN, BYTES_OUT, EXCEPTIONS, LOG_BYTES,
     INSTANCES, SOCKETS, MESSAGES, STARTS, STOPS, REFUSED, INSECURE, LEVEL, BUILD,
 )  # fmt: skip
 """Every metric of this file; documentation is checked against it."""
@@ -202,6 +205,11 @@ class Metrics(Observer):
         yield _head(REQUESTS)
         for series in every:
             yield from _results(series)
+        yield _head(RUNS)
+        for series in every:
+            for outcome, count in series.runs.copy().items():
+                own = f'outcome="{outcome.value}"'
+                yield f"{RUNS.name}{{{series.labels},{own}}} {count}\n"
         for definition, value in _COUNTERS:
             yield _head(definition)
             for series in every:

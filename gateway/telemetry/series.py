@@ -56,6 +56,7 @@ class Series:
         "messages_out",
         "queue",
         "results",
+        "runs",
         "sockets",
         "subrequests",
         "wall",
@@ -65,6 +66,8 @@ class Series:
         self.labels = labels
         """Namespace, tenant and script, written as labels of the text format."""
         self.results: dict[tuple[Outcome, int], int] = {}
+        self.runs: dict[Outcome, int] = {}
+        """Calls of schedules."""
         self.wall = Buckets(WALL_BOUNDS)
         self.queue = Buckets(QUEUE_BOUNDS)
         self.cpu_ns = 0
@@ -82,26 +85,30 @@ class Series:
     @property
     def used(self) -> bool:
         """Anything was ever counted."""
-        return bool(self.results or self.messages_in or self.messages_out or self.sockets)
+        messages = self.messages_in or self.messages_out
+        return bool(self.results or self.runs or messages or self.sockets)
 
     def add(self, invocation: Invocation) -> None:
         """Count one invocation."""
-        result = (invocation.outcome, invocation.status)
-        results = self.results
-        if result in results:
-            results[result] += 1
+        if invocation.request.scheduled is None:
+            result = (invocation.outcome, invocation.status)
+            results = self.results
+            if result in results:
+                results[result] += 1
+            else:
+                self._add_result(result)
+            if invocation.websocket is None:
+                # How long a WebSocket was open says nothing of how long requests take.
+                wall = self.wall
+                value = invocation.wall_ns
+                wall.counts[bisect_left(wall.bounds_ns, value)] += 1
+                wall.sum_ns += value
+            queue = self.queue
+            value = invocation.queue_ns
+            queue.counts[bisect_left(queue.bounds_ns, value)] += 1
+            queue.sum_ns += value
         else:
-            self._add_result(result)
-        if invocation.websocket is None:
-            # How long a WebSocket was open says nothing of how long requests take.
-            wall = self.wall
-            value = invocation.wall_ns
-            wall.counts[bisect_left(wall.bounds_ns, value)] += 1
-            wall.sum_ns += value
-        queue = self.queue
-        value = invocation.queue_ns
-        queue.counts[bisect_left(queue.bounds_ns, value)] += 1
-        queue.sum_ns += value
+            self._add_run(invocation.outcome)
         self.cpu_ns += invocation.cpu_ns
         self.subrequests += invocation.subrequests
         self.bytes_in += invocation.bytes_in
@@ -112,6 +119,10 @@ class Series:
             self.exceptions += len(invocation.exceptions)
         if invocation.logs:
             self.log_bytes += log_bytes(invocation.logs)
+
+    def _add_run(self, outcome: Outcome) -> None:
+        """The call of a schedule is no request, and takes its own time."""
+        self.runs[outcome] = self.runs.get(outcome, 0) + 1
 
     def _add_result(self, result: tuple[Outcome, int]) -> None:
         """A tenant may answer with every status there is; the number of series stays bounded."""

@@ -38,6 +38,12 @@ class _FetchEvent(msgspec.Struct, omit_defaults=True):
     response: _Response | None = None
 
 
+class _ScheduledEvent(msgspec.Struct, rename="camel"):
+    cron: str
+    scheduled_time: int
+    """Milliseconds since 1970."""
+
+
 class _Notice(msgspec.Struct):
     """What clients of Cloudflare's know as a word of the platform's, not a request."""
 
@@ -82,7 +88,7 @@ class _Ours(msgspec.Struct, rename="camel"):
 
 
 class _TraceItem(msgspec.Struct, rename="camel", kw_only=True):
-    event: _FetchEvent
+    event: _FetchEvent | _ScheduledEvent
     event_timestamp: int
     logs: list[_Log]
     exceptions: list[_Exception]
@@ -167,11 +173,8 @@ def _now_ms() -> int:
 
 def _item(invocation: Invocation) -> _TraceItem:
     request, route = invocation.request, invocation.route
-    event = _FetchEvent(_Request(request.url, request.method, redacted(request.headers)))
-    if invocation.status:
-        event.response = _Response(invocation.status)
     return _TraceItem(
-        event=event,
+        event=_event(invocation),
         event_timestamp=invocation.timestamp_ms,
         logs=[_Log(log.timestamp_ms, log.level, log.message) for log in invocation.logs],
         exceptions=[
@@ -197,6 +200,16 @@ def _item(invocation: Invocation) -> _TraceItem:
             websocket=invocation.websocket or msgspec.UNSET,
         ),
     )
+
+
+def _event(invocation: Invocation) -> _FetchEvent | _ScheduledEvent:
+    request = invocation.request
+    if request.scheduled is not None:
+        return _ScheduledEvent(request.scheduled.cron, request.scheduled.time_ms)
+    event = _FetchEvent(_Request(request.url, request.method, redacted(request.headers)))
+    if invocation.status:
+        event.response = _Response(invocation.status)
+    return event
 
 
 def redacted(headers: HeaderList) -> dict[str, str]:

@@ -17,6 +17,8 @@ class Adapter(Protocol):
     concurrent: bool
     """False: synchronous code, which ``handle_blocking`` runs one request at a time."""
     handlers: list[str]
+    scheduled: Callable[[Any, Any], Any] | None
+    """Called with controller and context when a schedule is due; None: there is nothing to call."""
 
     async def startup(self) -> None:
         """Run before the first request; what it raises fails the load."""

@@ -30,6 +30,7 @@ class AsgiAdapter:
 
     def __init__(self, app: Callable[..., Any]) -> None:
         self.handlers = ["fetch"]
+        self.scheduled: Callable[[Any, Any], Any] | None = None
         self._app = app
         self.state: dict[str, Any] = {}
         """What the lifespan left for the requests."""

@@ -29,6 +29,7 @@ class WorkerAdapter:
     def __init__(self, call: _Call, *, concurrent: bool, handlers: list[str]) -> None:
         self.concurrent = concurrent
         self.handlers = handlers
+        self.scheduled: Callable[[Any, Any], Any] | None = None
         self._call = call
 
     @classmethod

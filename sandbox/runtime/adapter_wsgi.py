@@ -27,6 +27,7 @@ class WsgiAdapter:
 
     def __init__(self, app: Callable[..., Iterable[bytes]]) -> None:
         self.handlers = ["fetch"]
+        self.scheduled: Callable[[Any, Any], Any] | None = None
         self._app = app
 
     async def startup(self) -> None:

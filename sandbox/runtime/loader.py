@@ -15,8 +15,9 @@ from sandbox.errors import ProtocolError
 from sandbox.runtime import vendored
 from sandbox.runtime.adapter import Adapter, is_async_callable
 from sandbox.runtime.adapter_asgi import AsgiAdapter
-from sandbox.runtime.adapter_worker import WorkerAdapter
+from sandbox.runtime.adapter_worker import WorkerAdapter, find_method
 from sandbox.runtime.adapter_wsgi import WsgiAdapter
+from sandbox.runtime.scheduled import OnlyScheduled, find_handler
 
 _ALIASES = ("asgi", "js", "sandbox")
 """Names of ours that a bundle may well use for a module of its own."""
@@ -105,11 +106,11 @@ def find_adapter(module: ModuleType, entrypoint: str | None) -> Adapter:
         target = getattr(module, entrypoint, None)
         if target is None:
             raise EntrypointError(f"{module.__name__} has no {entrypoint!r}")
-        return _adapt(entrypoint, target, module)
-    for name in ("Default", "on_fetch", "app", "application"):
+        return _with_schedules(_adapt(entrypoint, target, module), target, module)
+    for name in ("Default", "on_fetch", "app", "application", "on_scheduled"):
         target = getattr(module, name, None)
         if target is not None and callable(target):
-            return _adapt(name, target, module)
+            return _with_schedules(_adapt(name, target, module), target, module)
     raise EntrypointError(
         f"{module.__name__} has no entrypoint: define class Default(WorkerEntrypoint), "
         "on_fetch(request, env, ctx), or an ASGI or WSGI callable named app or application"
@@ -118,18 +119,30 @@ def find_adapter(module: ModuleType, entrypoint: str | None) -> Adapter:
 
 def _adapt(name: str, target: Any, module: ModuleType) -> Adapter:
     if isinstance(target, type):
-        if not callable(getattr(target, "fetch", None)):
-            raise EntrypointError(f"class {name} has no method fetch(self, request)")
-        return WorkerAdapter.for_class(target)
+        if callable(getattr(target, "fetch", None)):
+            return WorkerAdapter.for_class(target)
+        if callable(getattr(target, "scheduled", None)):
+            return OnlyScheduled(find_method(target, "scheduled"))
+        raise EntrypointError(f"class {name} has no method fetch(self, request)")
     if not callable(target):
         raise EntrypointError(f"{name} is a {type(target).__name__}, which cannot be called")
     if name == "on_fetch":
         return WorkerAdapter.for_function(target, module)
+    if name == "on_scheduled":
+        return OnlyScheduled(target)
     if is_asgi(target):
         return AsgiAdapter(target)
     if is_wsgi(target) or name in ("app", "application"):
         return WsgiAdapter(target)
     return WorkerAdapter.for_function(target, module)
+
+
+def _with_schedules(adapter: Adapter, target: Any, module: ModuleType) -> Adapter:
+    """The adapter, knowing what a schedule calls."""
+    adapter.scheduled = find_handler(target, module)
+    if adapter.scheduled is not None and "scheduled" not in adapter.handlers:
+        adapter.handlers = [*adapter.handlers, "scheduled"]
+    return adapter
 
 
 def is_asgi(target: Callable[..., Any]) -> bool:

@@ -27,6 +27,7 @@ from sandbox.runtime import console
 from sandbox.runtime.adapter import Adapter
 from sandbox.runtime.channel import Channel
 from sandbox.runtime.context import Invocation, current
+from sandbox.runtime.scheduled import ScheduledAdapter
 from sandbox.runtime.sockets import SocketClosed
 from sandbox.runtime.subrequest import Subrequests
 from sandbox.runtime.trace import CpuLimitExceeded, Tracer
@@ -164,6 +165,8 @@ class Server:
         adapter = self.adapter
         if adapter is None:
             raise RuntimeError("a request before the script was loaded")
+        if invocation.head.scheduled is not None:
+            adapter = ScheduledAdapter(adapter)
         self.recorder.outside_left = self.log_bytes
         if adapter.concurrent:
             self._spawn(self._run(adapter, invocation), invocation)

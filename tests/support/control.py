@@ -15,9 +15,12 @@ from gateway.accounts import ensure_operator_token
 from gateway.api import Services, create_api
 from gateway.config import Config
 from gateway.errors import StartFailed, WaypostError
+from gateway.model.http import Request
+from gateway.model.invocation import Invocation
 from gateway.model.plan import Limits
 from gateway.model.script import Script, ScriptKey, Version
 from gateway.store.sqlite import SqliteStore
+from sandbox import Outcome
 from sandbox.protocol import Failed, Ready
 
 OPERATOR = "wp_operator-token-for-tests-only"
@@ -180,7 +183,15 @@ class Control:
             render_metrics=_metrics,
             readiness=lambda: (self.ready, {"level": "full"}),
         )
+        self.services.schedules.caller = self._call
+        self.called: list[tuple[ScriptKey, str]] = []
+        """Scripts that were called as by their schedules."""
         self.app = create_api(self.services)
+
+    async def _call(self, key: ScriptKey, expression: str, time_ms: int) -> Invocation:
+        self.called.append((key, expression))
+        request = Request("ray", "", "", "", "", b"", b"", [], None, "")
+        return Invocation(request, time_ms, 0, outcome=Outcome.OK)
 
     def client(self, token: str | None = OPERATOR) -> httpx.AsyncClient:
         headers = {"authorization": f"Bearer {token}"} if token else {}

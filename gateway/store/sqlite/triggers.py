@@ -15,6 +15,7 @@ from gateway.store.sqlite.connections import Connections
 _ID_PREFIX: Final = re.compile(r"[0-9a-f]{8}")
 _json = msgspec.json.encode
 _version = msgspec.json.Decoder(Version)
+_crons = msgspec.json.Decoder(tuple[Cron, ...])
 
 
 class SqliteTriggers:
@@ -71,12 +72,13 @@ class SqliteTriggers:
             change.made = script is not None
             return script
 
-    async def list_scheduled(self) -> list[Script]:
-        """Scripts that have schedules."""
-        rows = await self._db.read(
-            f"SELECT {COLUMNS} FROM scripts WHERE crons <> '[]'"  # noqa: S608
-        )
-        return [to_script(row) for row in rows]
+    async def list_scheduled(self) -> list[tuple[ScriptKey, tuple[str, ...]]]:
+        """Scripts that have schedules, with their expressions."""
+        rows = await self._db.read("SELECT namespace, name, crons FROM scripts WHERE crons <> '[]'")
+        return [
+            (ScriptKey(namespace, name), tuple(item.cron for item in _crons.decode(crons)))
+            for namespace, name, crons in rows
+        ]
 
     async def count_crons(self, tenant: str) -> int:
         """How many schedules the scripts of a tenant have."""
@@ -91,7 +93,9 @@ class SqliteTriggers:
         """Take the schedules of a minute of Unix time upon oneself; False when that was done."""
         async with self._db.transaction() as connection:
             cursor = await connection.execute(
-                "UPDATE schedule_minute SET minute = ?1 WHERE minute < ?1", (minute,)
+                # One from far in the future comes of a clock that has been set right since.
+                "UPDATE schedule_minute SET minute = ?1 WHERE minute < ?1 OR minute > ?1 + 60",
+                (minute,),
             )
             return cursor.rowcount > 0
 

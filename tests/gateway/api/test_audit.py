@@ -31,7 +31,7 @@ async def test_every_path_that_changes_something_has_a_name(control: Control) ->
         for method in set(getattr(route, "methods", None) or ()) - SAFE
     }
     absent = {(m, p) for m, p in routes if (m, p) not in ACTIONS}
-    stems = ("schedules", "routes", "domains/changeset", "assets-upload-session")
+    stems = ("routes", "domains/changeset", "assets-upload-session")
     products = ("storage/kv/namespaces", "d1/database", "r2/buckets", "queues")
     assert {path for _, path in absent if not path.endswith((*stems, *products))} == set()
     assert set(ACTIONS) <= routes

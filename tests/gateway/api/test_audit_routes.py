@@ -14,6 +14,7 @@ import pytest
 
 from gateway.api.actions import ACTIONS
 from gateway.api.paths import NAMESPACES, SCRIPT, SCRIPTS, WORKER
+from gateway.api.schedules import RUN
 from gateway.api.script_versions import LATEST
 from gateway.model.audit import AuditEntry, AuditQuery
 from gateway.model.script import ScriptKey
@@ -46,6 +47,7 @@ def on_script(base: str) -> Iterator[Step]:
     yield Step("PUT", f"{base}/content", {"files": upload_parts()})
     settings = {"settings": (None, b'{"limits": {"cpu_ms": 5}}', "application/json")}
     yield Step("PATCH", f"{base}/settings", {"files": settings})
+    yield Step("PUT", f"{base}/schedules", {"json": [{"cron": "*/5 * * * *"}]})
     yield Step("PUT", f"{base}/tags", {"json": ["c"]})
     yield Step("PUT", f"{base}/tags/{{tag:path}}", {})
     yield Step("DELETE", f"{base}/tags/{{tag:path}}", {})
@@ -61,6 +63,7 @@ def on_script(base: str) -> Iterator[Step]:
         switch = {"json": {"enabled": True, "previews_enabled": False}}
         yield Step("POST", f"{base}/subdomain", switch)
         yield Step("PATCH", LATEST, {"json": {"env": {"B": {"text": "hush"}}}})
+        yield Step("POST", RUN, {}, stored=False)
     yield Step("DELETE", base, {})
 
 

@@ -349,7 +349,6 @@ async def test_delete(operator: httpx.AsyncClient, path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("PUT", "workers/scripts/acme/schedules"),
         ("PUT", "workers/scripts/acme/routes"),
         ("POST", "workers/scripts/acme/assets-upload-session"),
         ("POST", "storage/kv/namespaces"),

@@ -36,6 +36,7 @@ def test_every_command_has_help_with_examples(waypost: Waypost) -> None:
         "routes": ["list", "add", "remove", "import"],
         "tokens": ["create", "list", "revoke"],
         "scripts": ["list", "show", "delete"],
+        "schedules": ["list", "set", "run"],
     }
     lines = [[name] for name in commands]
     lines += [[group, name] for group, names in groups.items() for name in names]
@@ -352,3 +353,45 @@ def test_a_wrong_configuration_ends_serve_with_its_place(waypost: Waypost, tmp_p
     assert result.exit_code == 2
     assert "routing.yaml:3" in result.stderr
     assert waypost("serve", "--config", "gone.yaml").exit_code == 2
+
+
+def test_schedules_are_listed_set_and_run(waypost: Waypost, api: ScriptedApi) -> None:
+    known = {"cron": "*/5 * * * *", "waypost": {"next": "2026-11-21T07:05:00.000000Z"}}
+    for method in ("GET", "PUT"):
+        api.says(f"{method} {SCRIPT}/schedules", envelope({"schedules": [known]}))
+    listed = waypost("schedules", "list", "hello", "--api", api.url)
+    assert "2026-11-21 07:05:00" in listed.stdout
+    assert waypost("schedules", "set", "hello", "*/5 * * * *", "--api", api.url).exit_code == 0
+    assert waypost("schedules", "set", "hello", "--none", "--api", api.url).exit_code == 0
+    assert waypost("schedules", "set", "hello", "--api", api.url).exit_code == 2
+    bodies = [json.loads(seen.body) for seen in api.seen if seen.method == "PUT"]
+    assert bodies == [[{"cron": "*/5 * * * *"}], []]
+
+    ran = {"cron": "*/5 * * * *", "outcome": "ok", "cpu_ms": 1.5, "wall_ms": 2.5}
+    ran |= {"logs": [{"level": "log", "message": ["said"]}], "exceptions": [], "code": ""}
+    api.says("POST /v1/scripts/hello/schedules/run", ran)
+    well = waypost("schedules", "run", "hello", "--cron", "*/5 * * * *", "--api", api.url)
+    assert (well.exit_code, "said" in well.stdout, "cpu 1.5 ms" in well.stdout) == (0, True, True)
+    raised = {"name": "ValueError", "message": "no", "stack": ""}
+    api.says(
+        "POST /v1/scripts/hello/schedules/run",
+        ran | {"outcome": "exception", "exceptions": [raised], "code": "1101"},
+    )
+    badly = waypost("schedules", "run", "hello", "--api", api.url)
+    assert (badly.exit_code, "ValueError: no" in badly.stdout) == (1, True)
+
+
+def test_a_deploy_sets_the_schedules_that_it_names(
+    waypost: Waypost, api: ScriptedApi, tmp_path: Path
+) -> None:
+    (tmp_path / "main.py").write_text("")
+    given: list[dict[str, list[str]]] = [{}, {"crons": ["1 * * * *"]}, {"crons": []}]
+    for sent, triggers in enumerate(given):
+        config = {"name": "hello", "main": "main.py", "triggers": triggers}
+        (tmp_path / "wrangler.json").write_text(json.dumps(config))
+        api.says(f"PUT {SCRIPT}", envelope({}))
+        api.says(f"PUT {SCRIPT}/schedules", envelope({"schedules": []}))
+        assert waypost("deploy", str(tmp_path), "--api", api.url).exit_code == 0
+        bodies = [json.loads(one.body) for one in api.seen if one.path.endswith("/schedules")]
+        assert len(bodies) == sent
+    assert bodies == [[{"cron": "1 * * * *"}], []]

@@ -11,6 +11,7 @@ from gateway.model.http import Request
 from gateway.model.invocation import Invocation
 from gateway.model.plan import Limits
 from gateway.model.route import Route
+from gateway.model.schedule import Scheduled
 from gateway.model.script import ScriptKey, TenantStatus
 from sandbox import Outcome
 
@@ -35,6 +36,10 @@ def build() -> Build:
             accept="*/*",
         )
         route = None
+        if "cron" in given:
+            key = ScriptKey("production", script or "")
+            request = Request("ray-1", "", "", "", "", b"", b"", [], None, "")
+            request.scheduled = Scheduled(key, str(given.pop("cron")), 1_700_000_000_000)
         if script is not None:
             route = Route(
                 key=ScriptKey("production", script),

@@ -170,6 +170,7 @@ def test_hostile_label_values_stay_values(build: Build) -> None:
 def test_every_definition_is_exposed_under_its_name(build: Build) -> None:
     metrics = Metrics(insecure=True)
     metrics.invocation(build())
+    metrics.invocation(build(cron="* * * * *"))
     metrics.invocation(build(script=None, code="c"))
     metrics.instance_started(ScriptKey("production", "acme-shop"), "acme", 1)
     metrics.instance_stopped(ScriptKey("production", "other"), "acme", "idle")
@@ -182,6 +183,16 @@ def test_every_definition_is_exposed_under_its_name(build: Build) -> None:
     assert value(metrics, "waypost_sandbox_insecure") == 1
     assert value(metrics, "waypost_sandbox_level", level="none") == 1
     assert any(name == "process_cpu_seconds_total" for name, _ in read)
+
+
+def test_the_call_of_a_schedule_is_no_request(build: Build) -> None:
+    metrics = Metrics()
+    metrics.invocation(build(cron="* * * * *", cpu_ns=2_000_000_000))
+    assert value(metrics, "waypost_scheduled_runs_total", **SHOP, outcome="ok") == 1
+    assert value(metrics, "waypost_cpu_seconds_total", **SHOP) == 2
+    read = {name for name, _ in samples(metrics)}
+    assert "waypost_requests_total" not in read
+    assert value(metrics, "waypost_request_seconds_count", **SHOP) == 0
 
 
 def test_a_scrape_in_another_thread_while_counting(build: Build) -> None:

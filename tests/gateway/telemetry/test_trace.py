@@ -146,3 +146,9 @@ def test_any_log_and_request_gives_one_line_of_json(
     document = trace_item(invocation)
     assert b"\n" not in document
     assert json.loads(document)["event"]["request"]["headers"]["x"] == header.decode("latin-1")
+
+
+def test_the_call_of_a_schedule_is_told_as_such(build: Build) -> None:
+    item = json.loads(trace_item(build(cron="*/5 * * * *")))
+    assert item["event"] == {"cron": "*/5 * * * *", "scheduledTime": 1_700_000_000_000}
+    assert (item["outcome"], item["waypost"]["ray"]) == ("ok", "ray-1")

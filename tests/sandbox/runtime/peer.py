@@ -165,6 +165,15 @@ class Instance:
             self.send_body(stream, body, end=True)
         return stream
 
+    def schedule(self, cron: str, at_ms: int) -> Reply:
+        """Call it as a schedule does, and wait until it is over."""
+        stream, self._next_stream = self._next_stream, self._next_stream + 2
+        head = RequestHead("", "", "", b"", b"", [], None, "", "ray", 0, (cron, at_ms))
+        self.replies[stream] = Reply()
+        self.credit[stream] = WINDOW
+        self.wire.sendall(encode_struct(FrameType.REQUEST, stream, head, END))
+        return self.finish(stream)
+
     def send_body(self, stream: int, data: bytes, *, end: bool) -> None:
         self.wire.sendall(encode(FrameType.BODY, stream, data, END if end else 0))
 

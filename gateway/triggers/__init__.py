@@ -1,0 +1,1 @@
+"""What enters the corridor without a client: schedules."""
