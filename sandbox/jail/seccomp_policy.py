@@ -81,6 +81,7 @@ PRETENDED: Final = (
 _EXEC: Final = 4
 _WRITE_EXEC: Final = 6
 _MAP_ANONYMOUS: Final = 0x20
+_MAP_HUGETLB: Final = 0x40000
 _AF_UNIX: Final = 1
 _PTHREAD_FLAGS: Final = 0x3D0F00
 _IOCTLS: Final = (
@@ -131,9 +132,11 @@ ALLOW: Final = (
     Group("who am I",
           "getuid geteuid getgid getegid getresuid getresgid getgroups getpgrp getpgid getsid "
           "uname getrandom getrlimit getcpu"),
-    Group("memory that is not executable", "mmap mprotect", (Argument(2, (0,), _EXEC),)),
+    Group("memory that is not executable", "mprotect", (Argument(2, (0,), _EXEC),)),
+    Group("the same, and not of the machine's reserve of huge pages, which no limit counts", "mmap",
+          (Argument(2, (0,), _EXEC), Argument(3, (0,), _MAP_HUGETLB))),
     Group("shared libraries: executable, not writable, from a file", "mmap",
-          (Argument(2, (_EXEC,), _WRITE_EXEC), Argument(3, (0,), _MAP_ANONYMOUS))),
+          (Argument(2, (_EXEC,), _WRITE_EXEC), Argument(3, (0,), _MAP_ANONYMOUS | _MAP_HUGETLB))),
     Group("terminals are asked, nothing is set", "ioctl", (Argument(1, _IOCTLS, _INT),)),
     Group("no signals by descriptor, no leases", "fcntl", (Argument(1, _FCNTLS, _INT),)),
     Group("the event loop's self-pipe", "socketpair", (Argument(0, (_AF_UNIX,), _INT),)),

@@ -1,8 +1,9 @@
 """Turns each barrier off, one at a time, and tells which test notices.
 
-``python -m tests.isolation.mutations [name ...]``: works on a copy of the checkout, prints a table
-of barrier and first failing test, and ends with status 1 when one went unnoticed. The list
-below is data; test_mutations.py checks that each of its texts still stands where it says.
+``python -m tests.isolation.mutations [begin of a name ...]``: works on a copy of the checkout,
+prints a table of barrier and first failing test, and ends with status 1 when one went unnoticed.
+Those of the level without namespaces (``alone: ...``) are tried on such a host, which root makes
+of this one. The list is data; test_mutations.py checks that each text stands where it says.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from .hosts import UID
+
 ROOT: Final = Path(__file__).parents[2]
 COPIED: Final = ("gateway", "sandbox", "tests", "pyproject.toml", "routing.yaml")
 SECONDS: Final = 240
@@ -32,6 +35,8 @@ TREE: Final = "tests/isolation/test_tree.py"
 SECCOMP: Final = "tests/sandbox/jail/test_seccomp.py"
 VERIFY: Final = "tests/sandbox/supervisor/test_verify.py"
 ARGUMENTS: Final = "tests/isolation/test_arguments.py"
+RULES: Final = "tests/sandbox/jail/test_landlock_rules.py"
+ALONE: Final = "tests/isolation/test_alone.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +50,18 @@ class Mutation:
     instead: str
     tests: tuple[str, ...] = (OUTSIDE, HOLDS, LEAKS)
     """Where it has to be noticed; most telling first."""
+    host: str = ""
+    """Which host of hosts.py they run on; empty: this one."""
 
 
 _JAIL = "sandbox/jail/"
 _POLICY = _JAIL + "seccomp_policy.py"
 _SPAWN = "sandbox/supervisor/spawn.py"
 _FORKSERVER = "sandbox/supervisor/forkserver.py"
+_OUTER = "sandbox/supervisor/outer.py"
+_SECCOMP_ALONE = _JAIL + "seccomp_alone.py"
+_USER = "user-alone"
+_ROOT = "root-alone"
 
 MUTATIONS: Final = (
     # Namespaces
@@ -146,6 +157,8 @@ MUTATIONS: Final = (
     # Landlock
     Mutation("Landlock", _JAIL + "landlock.py",
              "        syscalls.landlock_restrict_self(ruleset)\n", "        pass\n"),
+    Mutation("Landlock: signals and abstract sockets", _JAIL + "landlock.py",
+             "_SCOPES: Final = 0b11", "_SCOPES: Final = 0", (RULES, LEAKS)),
     # Seccomp
     Mutation("seccomp", _JAIL + "seccomp.py",
              "    syscalls.load_seccomp(program)\n", "    pass\n"),
@@ -161,10 +174,12 @@ MUTATIONS: Final = (
              "AUDIT_ARCH[machine], by_number, _end(RET_KILL_PROCESS)",
              "AUDIT_ARCH[machine], by_number, by_number[1:]", (SECCOMP, NATIVE)),
     Mutation("seccomp: written memory is not executed", _POLICY,
-             '"mmap mprotect", (Argument(2, (0,), _EXEC),)', '"mmap mprotect"', (HOLDS, NATIVE)),
+             '"mprotect", (Argument(2, (0,), _EXEC),)', '"mprotect"', (HOLDS, NATIVE, ARGUMENTS)),
+    Mutation("seccomp: huge pages", _POLICY,
+             "_MAP_HUGETLB: Final = 0x40000", "_MAP_HUGETLB: Final = 0", (ARGUMENTS,)),
     Mutation("seccomp: anonymous memory is not executed", _POLICY,
-             "(Argument(2, (_EXEC,), _WRITE_EXEC), Argument(3, (0,), _MAP_ANONYMOUS))",
-             "(Argument(2, (_EXEC,), _EXEC),)", (HOLDS, NATIVE)),
+             "(_EXEC,), _WRITE_EXEC), Argument(3, (0,), _MAP_ANONYMOUS | _MAP_HUGETLB))",
+             "(_EXEC,), _EXEC),)", (HOLDS, NATIVE)),
     Mutation("seccomp: threads, no processes", _POLICY,
              '"clone", (Argument(0, (_PTHREAD_FLAGS,)),)', '"clone"', (ARGUMENTS,)),
     Mutation("seccomp: advice", _POLICY,
@@ -187,6 +202,59 @@ MUTATIONS: Final = (
              "pretended=PRETENDED, allow=ALLOW)", "pretended=(), allow=ALLOW)", (LEAKS,)),
     Mutation("seccomp: how full the disk is", _POLICY,
              '"statfs fstatfs"),\n)', '""),\n    Group("", ""),\n)', (LEAKS,)),
+    # Without namespaces
+    Mutation("alone: Landlock", _SPAWN,
+             "        landlock.restrict(recipe.landlock_abi, readable, writable, mounts.DEVICES)\n",
+             "        pass\n", (ALONE,), _USER),
+    Mutation("alone: seccomp", _SPAWN,
+             "        seccomp.load(seccomp_alone.bake(recipe.filter, os.getpid()))", "        pass",
+             (ALONE,), _USER),
+    Mutation("alone: the bundle is sealed", _SPAWN,
+             "        landlock.enforce(self._ruleset)", "        os.close(self._ruleset)",
+             (ALONE,), _USER),
+    Mutation("alone: the second filter", _SPAWN,
+             "        seccomp.load(self._recipe.seal)\n", "", (ALONE,), _USER),
+    Mutation("alone: what sealed stays open", _SECCOMP_ALONE,
+             '        table["landlock_restrict_self"]: RET_EPERM,\n', "", (ALONE,), _USER),
+    Mutation("alone: times of files", _SECCOMP_ALONE,
+             '        table["utimensat"]: RET_EPERM,\n', "", (ALONE,), _USER),
+    Mutation("alone: modes of files", _SECCOMP_ALONE,
+             '_NEVER: Final = "chmod fchmod fchmodat fchmodat2"', '_NEVER: Final = ""',
+             (ALONE,), _USER),
+    Mutation("alone: processes by their id", _SECCOMP_ALONE,
+             "_ITSELF: Final = (Argument(0, (0, _OWN_PID), _INT),)",
+             "_ITSELF: Final[tuple[Argument, ...]] = ()", (ALONE,), _USER),
+    Mutation("alone: clocks of others", _SECCOMP_ALONE,
+             '"clock_gettime clock_getres clock_nanosleep", (Argument(0, (0,), 0xFFFFFFF0),)',
+             '"clock_gettime clock_getres clock_nanosleep"', (ALONE,), _USER),
+    Mutation("alone: locks that name their owner", _SECCOMP_ALONE,
+             '"futex",\n          (Argument(1, _FUTEXES, _FUTEX_COMMAND),)', '"futex"',
+             (ALONE,), _USER),
+    Mutation("alone: who is at the other end", _SECCOMP_ALONE,
+             '"getsockopt",\n          (Argument(1, (_SOL_SOCKET,), _INT), '
+             'Argument(2, _SOCKET_OPTIONS, _INT))', '"getsockopt"', (ALONE,), _USER),
+    Mutation("alone: threads of others", _SECCOMP_ALONE,
+             '"tgkill", (Argument(0, (_OWN_PID,), _INT),)', '"tgkill"', (ALONE,), _USER),
+    Mutation("alone: packages that are not listed", _JAIL + "view.py",
+             "    if path in masked:\n        return\n", "", (ALONE, TREE), _USER),
+    Mutation("alone: threads", _SPAWN,
+             "        rlimits.bound_threads(rlimits.SHARED_THREADS)", "        pass",
+             (ALONE, THREADS, OUTSIDE), _USER),
+    Mutation("alone: ends with the zygote", _SPAWN,
+             "    credentials.forbid_new_privileges()\n    credentials.die_with_parent()\n",
+             "    credentials.forbid_new_privileges()\n", (ALONE,), _USER),
+    Mutation("alone: bundles go with the zygote", _OUTER,
+             "    shutil.rmtree(directory, ignore_errors=True)\n    os._exit(0)",
+             "    os._exit(0)", (ALONE,), _USER),
+    Mutation("alone: bundles of a killed keeper", _OUTER,
+             "                _remove_unless_held(left)\n", "                pass\n",
+             (ALONE,), _USER),
+    Mutation("alone: user id", _SPAWN,
+             "        credentials.become(birth.uid)\n        rlimits.bound_threads()\n    else:\n",
+             "        rlimits.bound_threads()\n    else:\n", (ALONE, HOLDS, CREDENTIALS), _ROOT),
+    Mutation("alone: capabilities", _SPAWN,
+             "(rlimits.SHARED_THREADS)\n    credentials.drop_capabilities()\n",
+             "(rlimits.SHARED_THREADS)\n", (HOLDS, CREDENTIALS), _ROOT),
     # The look from outside
     Mutation("verification of the status", "sandbox/supervisor/verify.py",
              "        if not holds:\n", "        if False:\n", (VERIFY,)),
@@ -197,7 +265,7 @@ MUTATIONS: Final = (
 
 def main(names: list[str]) -> int:
     """Try all mutations, or the named ones."""
-    chosen = [m for m in MUTATIONS if not names or m.name in names]
+    chosen = [m for m in MUTATIONS if m.name.startswith(tuple(names) or "")]
     if failed := run_unchanged(chosen):
         print(f"fails without any change: {failed}")  # noqa: T201
         return 2
@@ -212,15 +280,16 @@ def main(names: list[str]) -> int:
 def run_unchanged(chosen: Sequence[Mutation]) -> str | None:
     """Return the first test that fails anyway, and would notice everything."""
     with checkout() as copy:
-        files = sorted({tests for mutation in chosen for tests in mutation.tests})
-        return next(filter(None, (_first_failure(copy, tests) for tests in files)), None)
+        files = sorted({(mutation.host, tests) for mutation in chosen for tests in mutation.tests})
+        return next(filter(None, (_first_failure(copy, *each) for each in files)), None)
 
 
 def try_out(mutation: Mutation) -> str | None:
     """Return the first test that fails, None when all pass."""
     with checkout() as copy:
         apply(mutation, copy)
-        return next(filter(None, (_first_failure(copy, tests) for tests in mutation.tests)), None)
+        failures = (_first_failure(copy, mutation.host, tests) for tests in mutation.tests)
+        return next(filter(None, failures), None)
 
 
 @contextmanager
@@ -233,6 +302,8 @@ def checkout() -> Iterator[Path]:
                 shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(source, target)
+        # Other users read it too.
+        Path(folder).chmod(0o755)
         yield Path(folder)
 
 
@@ -245,18 +316,25 @@ def apply(mutation: Mutation, root: Path) -> None:
     file.write_text(source.replace(mutation.text, mutation.instead))
 
 
-def _first_failure(copy: Path, tests: str) -> str | None:
+def _first_failure(copy: Path, host: str, tests: str) -> str | None:
     command = [sys.executable, "-m", "pytest", "-qx", "-p", "no:cacheprovider"]
     # A message that is not there is what a barrier that kills leaves behind; no need to wait long.
     command += ["--timeout", "30", "--tb=no", tests]
     # Nodes that tests start elsewhere import from there too.
-    environment = {**os.environ, "PYTHONPATH": str(copy)}
-    try:
-        done = subprocess.run(
-            command, cwd=copy, env=environment, capture_output=True, text=True, timeout=SECONDS
-        )
-    except subprocess.TimeoutExpired:
-        return f"{tests} (does not end)"
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    with tempfile.TemporaryDirectory() as shared:
+        if host:
+            if host != _ROOT:
+                os.chown(shared, UID, UID)
+            command = [sys.executable, "-m", "tests.isolation.hosts", host, *command]
+            command += [f"--basetemp={shared}/base"]
+            environment["TMPDIR"] = shared
+        try:
+            done = subprocess.run(
+                command, cwd=copy, env=environment, capture_output=True, text=True, timeout=SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            return f"{tests} (does not end)"
     if done.returncode == 0:
         return None
     found = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
