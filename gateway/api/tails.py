@@ -11,10 +11,12 @@ from typing import Any, Final
 import msgspec
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Receive, Send
+from starlette.types import Scope as AsgiScope
 
 from gateway.accounts import Scope
 from gateway.accounts.errors import TokenMissing
-from gateway.api.endpoint import Call, endpoint
+from gateway.api.endpoint import Call, answer, endpoint
 from gateway.api.errors import TooManyTails
 from gateway.api.services import Services, TailSubscription
 from gateway.catalog.owners import check_script_name, owner_within
@@ -54,12 +56,44 @@ def _stream(call: Call, script: str | None, tenant: str) -> Response:
     try:
         subscription = call.services.tail.subscribe(script=script, tenant=tenant, wanted=everything)
     except WaypostError as error:
-        raise TooManyTails(str(error), fix="close another tail first") from None
-    return StreamingResponse(
-        _watched(call, subscription, tenant, script),
-        media_type="text/event-stream",
-        headers={"cache-control": "no-store", "x-accel-buffering": "no"},
-    )
+        raise _too_many(error) from None
+    return _Events(call, _watched(call, subscription, tenant, script))
+
+
+class _Events(Response):
+    """An event stream whose head is sent once it listens: who has it misses nothing after it."""
+
+    def __init__(self, call: Call, stream: AsyncGenerator[bytes, None]) -> None:
+        super().__init__()
+        self._call = call
+        self._stream = stream
+
+    async def __call__(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
+        async with contextlib.aclosing(self._stream):
+            response = await answer(self._call.request, self._begin)
+            await response(scope, receive, send)
+
+    async def _begin(self) -> Response:
+        try:
+            first = await anext(self._stream)
+        except WaypostError as error:
+            # The last place was taken since it was asked for.
+            raise _too_many(error) from None
+        return StreamingResponse(
+            _all(first, self._stream),
+            media_type="text/event-stream",
+            headers={"cache-control": "no-store", "x-accel-buffering": "no"},
+        )
+
+
+async def _all(first: bytes, rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    yield first
+    async for chunk in rest:
+        yield chunk
+
+
+def _too_many(error: WaypostError) -> TooManyTails:
+    return TooManyTails(str(error), fix="close another tail first")
 
 
 async def _watched(

@@ -132,6 +132,10 @@ class ScriptedTail:
         self.wanted: object = None
         self.open = 0
         self.full = False
+        self.full_meanwhile = False
+        """The last place is taken between asking for it and taking it."""
+        self.turns = 0
+        """Turns of the loop that it takes to listen."""
         self.left = asyncio.Event()
 
     def subscribe(
@@ -150,6 +154,10 @@ class ScriptedTail:
 
     @asynccontextmanager
     async def _subscription(self) -> AsyncIterator[ScriptedSubscription]:
+        for _ in range(self.turns):
+            await asyncio.sleep(0)
+        if self.full_meanwhile:
+            raise WaypostError("too many listen")
         self.open += 1
         subscription = ScriptedSubscription(self.items, ends=self.ends)
         subscription.dropped = self.dropped

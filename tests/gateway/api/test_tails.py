@@ -88,9 +88,23 @@ async def test_a_client_that_leaves_is_unsubscribed(control: Control) -> None:
     assert control.tail.open == 0
 
 
-async def test_too_many_listeners_are_told_before_the_stream_starts(control: Control) -> None:
+async def test_who_has_the_head_of_the_answer_is_listening(control: Control) -> None:
     await control.tenant("acme")
-    control.tail.full = True
+    control.tail.ends, control.tail.turns = False, 200
+    async with served(control) as base, httpx.AsyncClient(base_url=base) as client:
+        headers = {"authorization": f"Bearer {OPERATOR}"}
+        async with client.stream("GET", "/v1/tenants/acme/tail", headers=headers) as response:
+            assert response.status_code == 200
+            assert control.tail.open == 1
+        await asyncio.wait_for(control.tail.left.wait(), 5)
+
+
+@pytest.mark.parametrize("when", ["full", "full_meanwhile"])
+async def test_too_many_listeners_are_told_before_the_stream_starts(
+    control: Control, when: str
+) -> None:
+    await control.tenant("acme")
+    setattr(control.tail, when, True)
     async with control.client() as client:
         response = await client.get("/v1/tenants/acme/tail")
     assert response.status_code == 429
