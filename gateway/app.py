@@ -45,6 +45,7 @@ from gateway.edge.server import Server, within_descriptors
 from gateway.observer import Changes, Observer, Observers
 from gateway.pool.group import Part
 from gateway.pool.lease import Leases
+from gateway.pool.memory import as_many_as_fit
 from gateway.pool.pool import Pool
 from gateway.pool.starter import Launcher, Starter
 from gateway.processes.cells import Cells
@@ -69,7 +70,7 @@ from sandbox import MIB, Supervisor, SupervisorSettings, Watchdog
 logger = logging.getLogger(__name__)
 
 IDLE_SECONDS = 300.0
-MAX_INSTANCES = 512
+MAX_INSTANCES = 2048
 DRAIN_SECONDS = 30
 RETIRE_SECONDS = 5.0
 """How long idle connections may be used once more when another node follows this one."""
@@ -234,7 +235,7 @@ class Node:
             observers,
             queue_seconds=config.queue_seconds,
             idle_seconds=IDLE_SECONDS,
-            max_instances=MAX_INSTANCES,
+            max_instances=as_many_as_fit(MAX_INSTANCES),
             memory_bytes=config.sandbox.memory_mb * MIB,
             part=Part(cells.processes, cells.index) if cells is not None else Part(),
         )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import resource
 from collections.abc import Iterable
 
 from gateway.pool.instance import Instance, State
 
 LOOKS = 64
 """Instances whose memory is read in one look: each reading takes some 20 microseconds."""
+DESCRIPTORS = 3
+"""Of an instance: its wire, its log, its process."""
 SHARE = 0.75
 """Of the machine's memory, where the operator names no budget."""
 
@@ -16,6 +19,14 @@ SHARE = 0.75
 def default_bytes() -> int:
     """What instances may hold together where the operator says nothing."""
     return int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * SHARE)
+
+
+def as_many_as_fit(instances: int) -> int:
+    """So many, but no more than have room in half of the files that the process may open."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    if hard == resource.RLIM_INFINITY:
+        return instances
+    return max(1, min(instances, hard // (2 * DESCRIPTORS)))
 
 
 class MemoryBudget:
