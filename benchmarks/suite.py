@@ -15,7 +15,7 @@ QUICK = {
     "cold": "",
     "noisy": "",
     "limits": "",
-    "tenants": "--seconds 10",
+    "tenants": "--rounds 5 --seconds 3",
     "density": "",
     "routes": "",
     "spawn": "--rounds 3",
