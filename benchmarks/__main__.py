@@ -52,8 +52,8 @@ def main() -> int:
         "beside its peers), cold (first request to a "
         "never-run script), density (memory of an idle instance), noisy (beside who burns "
         "every instance it may have), limits (CPU overshoot), routes (up to a million hostnames), "
-        "tenants (1, 100, 1000 in turn; then many, one hostile), spawn (an instance with every barrier, "
-        "beside bwrap and nsjail), leaks (what a great many spawns leave behind), "
+        "tenants (1, 100, 1000 in turn; then many, one hostile), spawn (an instance with every "
+        "barrier, beside bwrap and nsjail), leaks (what a great many spawns leave behind), "
         "storm (random hostile frames from eight instances), stream (large bodies, slow readers, "
         "events), spent (where the CPU time of a warm request goes); all (every one of "
         "docs/performance.md, then the page), report (the page from the newest results).",

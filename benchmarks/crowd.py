@@ -1,6 +1,6 @@
 """Requests that go round 1, 100 and 1000 tenants, each with an instance of its own that is warm.
 
-A node for each number, all up at once; the ones that are not measured stand still. Rounds alternate.
+A node for each number, all up at once; those that are not measured stand still. Rounds alternate.
 """
 
 from __future__ import annotations
