@@ -237,6 +237,8 @@ def _responses(method: str, path: str) -> dict[str, Any]:
         found = {"200": done}
         if path.startswith("/v1/ten") or path.startswith("/v1/tokens"):
             found["201"] = done
+        if method != "GET" and path.startswith("/v1/routes/{hostname}"):
+            found["202"] = {**done, "description": "It waits to be verified."}
     unready = {"503": found["200"]} if path == "/readyz" else {"503": error}
     return {**found, "4XX": error, **unready}
 
