@@ -359,6 +359,32 @@ def test_wrangler_versions_and_rollback(node: LiveNode, wrangler: Wrangler) -> N
     assert "Rollback" in wrangler("deployments", "list")
 
 
+def test_wrangler_schedules_and_previews(node: LiveNode, wrangler: Wrangler) -> None:
+    path = "/client/v4/accounts/platform/workers/scripts/timed/schedules"
+
+    def crons() -> list[str]:
+        return [item["cron"] for item in node.api.get(path).json()["result"]["schedules"]]
+
+    entry = ENTRY + "    async def scheduled(self, controller, env, ctx):\n        print('due')\n"
+    wrangler.write("entry.py", entry)
+    wrangler.configure("timed", workers_dev=True, triggers={"crons": ["*/5 * * * *", "0 7 * * 2"]})
+    assert "*/5 * * * *" in wrangler("deploy")
+    assert crons() == ["*/5 * * * *", "0 7 * * 2"]
+    ran = node.api.post("/v1/scripts/timed/schedules/run", json={"cron": "0 7 * * 2"}).json()
+    assert (ran["outcome"], ran["logs"][0]["message"]) == ("ok", ["due"]), ran
+    wrangler.configure("timed", workers_dev=True, triggers={"crons": ["0 0 31 2 *"]})
+    assert "10100" in wrangler.fails("triggers", "deploy")
+    assert crons() == ["*/5 * * * *", "0 7 * * 2"]
+    wrangler.word("two")
+    said = wrangler("versions", "upload", "--preview-alias", "staging")
+    shown = dict(line.split(": https://") for line in said.splitlines() if "Preview" in line)
+    by_id, by_alias = shown["Version Preview URL"], shown["Version Preview Alias URL"]
+    assert by_alias.startswith("staging-timed.localhost")
+    for host in (by_id, by_alias):
+        assert node.request(host.split(".")[0]).json()["word"] == "two"
+    assert node.request("timed").json()["word"] == "one"
+
+
 def test_wrangler_deploys_gradually(node: LiveNode, wrangler: Wrangler) -> None:
     wrangler.configure("gradually")
     wrangler("deploy")
