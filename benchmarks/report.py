@@ -216,8 +216,8 @@ def _limits(figures: Figures) -> Section:
 
 def _tenants(figures: Figures) -> Section:
     return _plain(
-        "## Many tenants\n\nRequests that go round 1, 100 and 1000 tenants, all warm, and the ratio "
-        "to one tenant's; then 100 clients over 50 tenants, one of which crashes, loops and "
+        "## Many tenants\n\nRequests that go round 1, 100 and 1000 tenants, all warm, and the "
+        "ratio to one tenant's; then 100 clients over 50 tenants, one of which crashes, loops and "
         "floods.",
         figures,
     )
