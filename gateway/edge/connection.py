@@ -19,7 +19,7 @@ from gateway.edge.express import ExpressCycle
 from gateway.edge.handshake import asks_for_websocket
 from gateway.edge.head import LastHead
 from gateway.edge.headers import MAX_HEADER_BYTES
-from gateway.edge.patience import PatientProtocol
+from gateway.edge.patience import MAX_AHEAD, PatientProtocol
 from gateway.edge.target import MAX_URL, check_framing, parse_target, same_authority
 from gateway.edge.websocket import ClientSocket
 from gateway.errors import BadRequest, HeadersTooLarge, Refusal, UrlTooLong
@@ -34,6 +34,11 @@ MAX_OVERHEAD: Final = 64 * 1024
 """Bytes of chunk sizes, extensions and trailers, beyond a fair share of the body they frame."""
 FAIR_SHARE: Final = 16
 """Bytes of chunk framing that each body byte may come with."""
+
+PIECE: Final = 2048
+"""Bytes looked at at once where they may be many requests."""
+CHUNKED_PIECE: Final = 16 * 1024
+"""The same where they may be the end of a body."""
 
 MAX_EARLY: Final = 64 * 1024
 """Bytes that may come before a WebSocket's handshake is answered."""
@@ -74,18 +79,19 @@ class HttpConnection(PatientProtocol):
         """Fields of the head at hand that say how its body is framed."""
         self._head_bytes = 0
         self._overhead = 0
+        self._piece = PIECE
+        self._left = 0
+        """Bytes of the body at hand that have not come, where it says how many it has."""
 
     # Bytes in
 
     def data_received(self, data: bytes) -> None:
         """Read what came; bound what is not complete."""
-        if self._socket is not None:
-            self._socket.feed(data)
+        if self._deaf or self._upgrading:
+            self._read_no_http(data)
             return
-        if self._deaf:
-            return
-        if self._upgrading:
-            self._keep_early(data)
+        if self._backlog or (len(data) > self._piece and len(data) > self._left):
+            self._read_in_pieces(data)
             return
         in_body = self._in_body
         try:
@@ -102,6 +108,30 @@ class HttpConnection(PatientProtocol):
             cycle = self.cycle
             if self._in_head or cycle is None or cycle.response_complete:
                 self._bound_head(len(data))
+
+    def _read_no_http(self, data: bytes) -> None:
+        if self._socket is not None:
+            self._socket.feed(data)
+        elif not self._deaf:
+            self._keep_early(data)
+
+    def _read_in_pieces(self, data: bytes) -> None:
+        """Look at what may be many requests, until too many wait for their turn."""
+        data, self._backlog = self._backlog + data, b""
+        at = 0
+        while at < len(data):
+            if len(self.pipeline) >= MAX_AHEAD:
+                self._backlog = data[at:]
+                self._flow.hold()
+                return
+            end = at + max(self._piece, self._left)
+            self.data_received(data[at:end])
+            at = end
+        self._flow.release()
+
+    def _read_backlog(self) -> None:
+        if self._backlog:
+            self._read_in_pieces(b"")
 
     def _go_on_after_upgrade(self, data: bytes) -> None:
         while not self._upgrading:
@@ -286,6 +316,8 @@ class HttpConnection(PatientProtocol):
         if careful.get(_CONTENT_LENGTH, b"").strip(b"0") or _TRANSFER_ENCODING in careful:
             self._in_body = self._corked.unread = True
             self._overhead = 0
+            self._left = int(careful.get(_CONTENT_LENGTH, b"0"))
+            self._piece = PIECE if self._left else CHUNKED_PIECE
         return target.path, target.query
 
     def make_scope(
@@ -319,6 +351,7 @@ class HttpConnection(PatientProtocol):
         if self._deaf:
             return
         self._overhead -= (FAIR_SHARE + 1) * len(body)
+        self._left -= len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
@@ -329,6 +362,7 @@ class HttpConnection(PatientProtocol):
             return
         if self._in_body:
             self._in_body = self._corked.unread = False
+            self._piece, self._left = PIECE, 0
         super().on_message_complete()
 
     # Answers

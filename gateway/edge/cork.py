@@ -11,6 +11,8 @@ import socket
 import struct
 from typing import Any
 
+from uvicorn.protocols.http.flow_control import FlowControl
+
 _HEAD = b"HTTP/1.1 "
 _INTERIM = b"HTTP/1.1 1"
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -100,3 +102,25 @@ class CorkedTransport:
         ):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()
+
+
+class HeldFlow(FlowControl):
+    """Flow control in which reading can be held, whoever else asks for it to go on."""
+
+    held = False
+
+    def resume_reading(self) -> None:
+        """Read on, unless reading is held."""
+        if not self.held:
+            super().resume_reading()
+
+    def hold(self) -> None:
+        """Read nothing more."""
+        self.held = True
+        self.pause_reading()
+
+    def release(self) -> None:
+        """Read on."""
+        if self.held:
+            self.held = False
+            self.resume_reading()

@@ -8,12 +8,14 @@ from typing import Any, Final, cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.config import Http
-from gateway.edge.cork import CorkedTransport
+from gateway.edge.cork import CorkedTransport, HeldFlow
 from gateway.edge.crowd import crowd_of
 from gateway.errors import Refusal, RequestTimeout
 
 HALF_CLOSED_SECONDS: Final = 1.0
 """How long a client that has closed its sending half is taken to be there while nothing moves."""
+MAX_AHEAD: Final = 32
+"""Requests of a connection that may wait for their turn before it is not read any further."""
 DRAIN_SECONDS: Final = 10.0
 """How long the rest of a body is read and dropped once its request is answered."""
 
@@ -35,6 +37,9 @@ class PatientProtocol(HttpToolsProtocol):
         self._send_deadline: asyncio.TimerHandle | None = None
         self._body_moved = False
         self._idle_since = 0.0
+        self._flow: HeldFlow
+        self._backlog = b""
+        """What has come and is not looked at before answers have left."""
         self._crowd = crowd_of(self.server_state)
         self._counted_as = ""
         self._running: RequestResponseCycle | None = None
@@ -46,6 +51,7 @@ class PatientProtocol(HttpToolsProtocol):
         """Take a connection, unless there are too many and nobody has more than this client."""
         self._corked = CorkedTransport(transport, self.loop, self._bounds.stall_seconds)
         super().connection_made(cast("asyncio.Transport", self._corked))
+        self.flow = self._flow = HeldFlow(cast("asyncio.Transport", self._corked))
         self._counted_as = self._crowd.join(self.client[0] if self.client else "", self)
         if len(self.connections) > self._bounds.connections and not self._crowd.make_room(
             self._counted_as, self.loop.time()
@@ -119,6 +125,8 @@ class PatientProtocol(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         else:
             self._await_next()
+        if self._backlog and len(self.pipeline) <= MAX_AHEAD // 2:
+            self.loop.call_soon(self._read_backlog)
         if self._in_body and self.cycle.response_complete:
             self.loop.call_later(DRAIN_SECONDS, self._stop_draining, self.cycle)
 
@@ -195,4 +203,7 @@ class PatientProtocol(HttpToolsProtocol):
             self._corked.close()
 
     def _refuse(self, refusal: Refusal) -> None:
+        raise NotImplementedError
+
+    def _read_backlog(self) -> None:
         raise NotImplementedError

@@ -295,6 +295,25 @@ def test_pipelined_requests_of_different_tenants_are_answered_in_order(port: int
             assert (answer["who"], answer["url"].rpartition("/")[2]) == (name.decode(), str(i))
 
 
+def test_many_more_requests_than_may_wait_are_all_answered_in_order(port: int) -> None:
+    large, chunk = b"l" * 40_000, b"c" * 5_000
+    kinds = (
+        GET.replace(b"/echo", b"/%d") + b"\r\n",
+        POST.replace(b"/echo", b"/%d") + b"Content-Length: 40000\r\n\r\n" + large,
+        CHUNKED.replace(b"/echo", b"/%d") + b"1388\r\n" + chunk + b"\r\n0\r\n\r\n",
+    )
+    bodies = ["", large.decode(), chunk.decode()]
+    order = [(number % 70 == 1) + 2 * (number % 90 == 2) for number in range(500)]
+    with wire(port) as connection:
+        connection.send(b"".join(kinds[kind] % number for number, kind in enumerate(order)))
+        for number, kind in enumerate(order):
+            answer = connection.answer().json
+            assert answer["url"].endswith(f"/{number}")
+            assert answer["body"] == bodies[kind]
+        connection.send(GET + b"\r\n")
+        assert connection.answer().status == 200
+
+
 @pytest.mark.parametrize("size", [1, 2, 7, 64])
 def test_it_does_not_matter_where_the_packets_end(port: int, size: int) -> None:
     upgrade = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"

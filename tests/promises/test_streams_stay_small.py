@@ -7,6 +7,7 @@ import select
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ async def app(scope, receive, send):
         told.set()
     elif scope["path"] == "/late":
         await told.wait()
+    elif scope["path"] == "/never":
+        await asyncio.sleep(600)
     size, more = 0, True
     while more:
         message = await receive()
@@ -141,3 +144,18 @@ def test_answers_that_nobody_reads_wait_in_the_tenant(served: Served) -> None:
     finally:
         for connection in connections:
             connection.close()
+
+
+def test_requests_ahead_of_their_answers_wait_in_the_client(served: Served) -> None:
+    before = resident(served)
+    flood = b"GET /never HTTP/1.1\r\nHost: streams.localhost\r\n\r\n" * 20_000
+    with ExitStack() as stack:
+        connections = [stack.enter_context(wire(port_of(served))) for _ in range(16)]
+        waiting = {connection.socket: flood for connection in connections}
+        while ready := select.select([], list(waiting), [], 0.5)[1]:
+            for sock in ready:
+                sent = sock.send(waiting[sock], socket.MSG_DONTWAIT)
+                waiting[sock] = waiting[sock][sent:] or flood
+            assert resident(served) - before < ROOM
+        assert served.get("streams").status_code == 200
+        assert resident(served) - before < ROOM
