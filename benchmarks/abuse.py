@@ -117,7 +117,7 @@ class _Trial:
 
     def rows(self, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
         """What came of each; who had the visitors wait is tried once more, beside a fresh look."""
-        print(f"{'attack':28} {'stopped by':28} {'outcome':22} times  p99 ms  ratio")
+        print(f"{'attack':28} {'stopped by':32} {'outcome':22} times  p99 ms  ratio")
         for number, case in enumerate(cases):
             if number % QUIET_EACH == 0:
                 self._look()
@@ -139,7 +139,7 @@ class _Trial:
             seen = visitors.stop()
         row = self._judge(case, outcomes, times, seen)
         print(
-            f"{case.id:28} {row['barrier']:28} {','.join(outcomes):22} {times:5}"
+            f"{case.id:28} {row['barrier']:32} {','.join(outcomes):22} {times:5}"
             f" {seen.p99_ms:7.2f} {row['ratio']:6.2f} {seen.errors[:2] or ''}",
             flush=True,
         )

@@ -35,7 +35,7 @@ CASES = read_cases()
 PATIENT = next(case for case in CASES if case.id == "r10_endless")
 CANARY = Path(f"/var/tmp/waypost-canary-{os.getpid()}.txt")  # noqa: S108 - where an attack would look
 CANARY_TEXT = "left alone"
-GONE_SECONDS = 5.0
+GONE_SECONDS = 10.0
 
 
 @pytest.fixture(scope="module")
