@@ -113,13 +113,13 @@ class Hostnames:
             await self._check_own_label(name, scope)
         async with self._owners.claim(script) as owner:
             existing = await self._record(name)
-            if scope is not None and (
-                owner.slug != scope or (existing is not None and existing.tenant != scope)
-            ):
-                raise _not_available(name)
             record = HostnameRecord(script, namespace, owner.slug)
-            if scope is not None and existing is None and self._needs_proof(name):
-                return RoutedHostname(name, record, await self._claims.open(name, record))
+            if scope is not None and (existing is None or existing.tenant != scope):
+                # That it is taken is told to whoever shows that it is its own.
+                if owner.slug == scope and self._needs_proof(name):
+                    return RoutedHostname(name, record, await self._claims.open(name, record))
+                if owner.slug != scope or existing is not None:
+                    raise _not_available(name)
             await self._route(name, record)
         return RoutedHostname(name, record)
 
