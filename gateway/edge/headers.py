@@ -35,8 +35,20 @@ _HOP_BY_HOP: Final = frozenset(
 )
 # ``Proxy`` becomes HTTP_PROXY in a WSGI environment, which HTTP clients obey ("httpoxy").
 _NOT_FOR_TENANTS: Final = _HOP_BY_HOP | {b"proxy", b"http2-settings"}
+# nginx, lighttpd, Apache and others in front take these for orders: to answer with a file or a
+# location of theirs that no client may ask for.
+_ORDERS: Final = frozenset(
+    {
+        b"x-accel-redirect",
+        b"x-lighttpd-send-file",
+        b"x-reproxy-file",
+        b"x-reproxy-url",
+        b"x-sendfile",
+        b"x-sendfile2",
+    }
+)
 # The server stamps each answer with the time itself.
-_NOT_FROM_TENANTS: Final = (_HOP_BY_HOP - {b"connection"}) | {b"date"}
+_NOT_FROM_TENANTS: Final = (_HOP_BY_HOP - {b"connection"}) | {b"date"} | _ORDERS
 _BODILESS: Final = frozenset({204, 304})
 # A client must not remove, by naming it in Connection, what it could not have removed itself.
 _KEPT: Final = frozenset(

@@ -31,7 +31,8 @@ async def app(scope, receive, send):
     if scope["type"] == "lifespan":
         return
     async def say(*chunks, kind=b"text/plain"):
-        headers = [(b"content-type", kind)]
+        # What nginx takes for an order to answer with something else.
+        headers = [(b"content-type", kind), (b"x-accel-redirect", b"/elsewhere")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         for chunk in chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})

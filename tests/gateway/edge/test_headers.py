@@ -85,6 +85,12 @@ def test_an_answer_is_brought_to_form() -> None:
     ]
 
 
+def test_a_tenant_gives_no_orders_to_the_proxy_in_front() -> None:
+    orders = [(b"X-Accel-Redirect", b"/internal/x"), (b"X-Sendfile", b"/etc/passwd")]
+    hints = [(b"x-accel-buffering", b"no")]
+    assert check_response(200, orders + hints) == hints
+
+
 @pytest.mark.parametrize("status", [-1, 0, 100, 101, 199, 600, True, 200.0, "200", None, 10**30])
 def test_statuses_that_are_none(status: object) -> None:
     with pytest.raises(BadResponse):
