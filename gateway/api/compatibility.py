@@ -42,6 +42,7 @@ NOTES: Final[dict[tuple[str, str], str]] = {
     ("PATCH", f"{WORKER}/script-settings"): "tags; the rest does nothing",
     ("GET", f"{WORKER}/subdomain"): _ALWAYS_ON,
     ("POST", f"{WORKER}/subdomain"): _ALWAYS_ON,
+    ("DELETE", f"{WORKER}/subdomain"): _ALWAYS_ON,
     ("GET", f"{WORKER}/references"): "nothing refers to a script yet",
     ("PATCH", f"{ACCOUNT}/workers/workers/{{name}}/versions/latest"): "secrets",
     **{("GET", f"{ACCOUNT}/{path}"): "always an empty list" for path in EMPTY},

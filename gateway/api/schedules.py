@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -49,7 +50,7 @@ def routes(services: Services) -> list[Route]:
 
 async def _get(call: Call) -> Response:
     script = await call.services.schedules.get(call.script_key, scope=call.account_scope)
-    return envelope({"schedules": _shown(script)})
+    return envelope({"schedules": await asyncio.to_thread(_shown, script)})
 
 
 async def _put(call: Call) -> Response:
@@ -59,7 +60,7 @@ async def _put(call: Call) -> Response:
         call.script_key, [item.cron for item in body], scope=call.account_scope
     )
     notes = [NO_HANDLER] if script.crons and "scheduled" not in script.handlers else []
-    return envelope({"schedules": _shown(script)}, notes=notes)
+    return envelope({"schedules": await asyncio.to_thread(_shown, script)}, notes=notes)
 
 
 async def _run(call: Call) -> Response:

@@ -35,6 +35,7 @@ def routes(services: Services) -> list[Route]:
         endpoint(services, WORKER, "GET", _code),
         endpoint(services, f"{WORKER}/subdomain", "GET", _get_subdomain),
         endpoint(services, f"{WORKER}/subdomain", "POST", _post_subdomain),
+        endpoint(services, f"{WORKER}/subdomain", "DELETE", _delete_subdomain),
         endpoint(services, f"{WORKER}/references", "GET", _references),
         endpoint(services, f"{workers}/services/{{name}}", "GET", _service),
         endpoint(services, f"{workers}/services/{{name}}", "DELETE", _delete),
@@ -126,6 +127,13 @@ async def _post_subdomain(call: Call) -> Response:
     script = await call.services.previews.put(call.script_key, wanted, scope=call.account_scope)
     notes = [] if body.enabled else [SUBDOMAIN_STAYS]
     return envelope({"enabled": True, "previews_enabled": script.previews}, notes=notes)
+
+
+async def _delete_subdomain(call: Call) -> Response:
+    """Switch previews off; the script's own hostname stays."""
+    script = await call.services.previews.put(call.script_key, False, scope=call.account_scope)
+    shown = {"enabled": True, "previews_enabled": script.previews}
+    return envelope(shown, notes=[SUBDOMAIN_STAYS])
 
 
 async def _references(call: Call) -> Response:

@@ -68,7 +68,11 @@ class Schedule:
         """The first minute after this one in which it is due; None when there is none."""
         moment = datetime.fromtimestamp((minute + 1) * 60, UTC)
         day, earliest = moment.date(), moment.hour * 60 + moment.minute
-        for _ in range(_YEARS * 366):
+        last = day.year + _YEARS
+        while day.year <= last:
+            if day.month not in self._months:
+                day, earliest = day.replace(day=_length(day)) + timedelta(1), 0
+                continue
             if self._is_on(day):
                 for hour in sorted(self._hours):
                     for at in sorted(self._minutes):

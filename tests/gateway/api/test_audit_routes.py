@@ -62,6 +62,8 @@ def on_script(base: str) -> Iterator[Step]:
         yield Step("PATCH", f"{base}/script-settings", tags)
         switch = {"json": {"enabled": True, "previews_enabled": False}}
         yield Step("POST", f"{base}/subdomain", switch)
+        yield Step("POST", f"{base}/subdomain", {})
+        yield Step("DELETE", f"{base}/subdomain", {})
         yield Step("PATCH", LATEST, {"json": {"env": {"B": {"text": "hush"}}}})
         yield Step("POST", RUN, {}, stored=False)
     yield Step("DELETE", base, {})

@@ -327,6 +327,8 @@ async def test_what_wrangler_looks_up_before_and_after(operator: httpx.AsyncClie
         [],
     )
     assert (await operator.get(f"{worker()}/subdomain")).json()["result"] == on.json()["result"]
+    gone = await operator.delete(f"{worker()}/subdomain")
+    assert gone.json()["result"] == {"enabled": True, "previews_enabled": False}
     listed = await operator.get(account("workers/scripts"))
     assert [item["id"] for item in listed.json()["result"]] == ["acme"]
     assert (await operator.get(worker())).content == b"x = 1"

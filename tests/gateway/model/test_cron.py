@@ -114,3 +114,12 @@ def test_a_day_that_never_comes() -> None:
     assert parse("0 0 * feb sun#5").next_after(minute("2026-01-01T00:00")) == minute(
         "2032-02-29T00:00"
     )
+
+
+def test_what_is_rare_is_found_without_looking_at_each_day() -> None:
+    schedule = parse("0 0 * feb sun#5")
+    asked: list[object] = []
+    rule = schedule._days[0]
+    schedule._days = [lambda day: bool(asked.append(day)) or rule(day)]
+    assert schedule.next_after(minute("2032-03-01T00:00")) == minute("2060-02-29T00:00")
+    assert len(asked) < 28 * 29
