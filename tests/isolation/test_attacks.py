@@ -126,7 +126,8 @@ def nothing_is_left(arena: Arena, name: str) -> None:
     assert arena.api.get("/readyz").status_code == 200
     assert arena.zygote <= arena.family(), "the zygote is another one"
     assert CANARY.read_text() == CANARY_TEXT
-    # The tenant's next version is served, whatever the last one did.
+    # The tenant's next version is served, whatever the last one did; it may take its time.
+    arena.set_plan(HOSTILE, "free")
     assert arena.deploy(name, HELLO.format("well again")).status_code == 200
     assert arena.ask(name, "/").text == "well again"
     arena.remove(name)
