@@ -118,10 +118,12 @@ class HttpConnection(PatientProtocol):
     def _read_in_pieces(self, data: bytes) -> None:
         """Look at what may be many requests, until too many wait for their turn."""
         data, self._backlog = self._backlog + data, b""
+        self._corked.unread = self._in_body
         at = 0
         while at < len(data):
             if len(self.pipeline) >= MAX_AHEAD:
                 self._backlog = data[at:]
+                self._corked.unread = True
                 self._flow.hold()
                 return
             end = at + max(self._piece, self._left)

@@ -314,6 +314,13 @@ def test_many_more_requests_than_may_wait_are_all_answered_in_order(port: int) -
         assert connection.answer().status == 200
 
 
+def test_the_last_answer_arrives_however_much_was_sent_after_it(port: int) -> None:
+    refused = GET.replace(b"alpha", b"al..pha") + b"\r\n"
+    for last, status in ((GET + b"Connection: close\r\n\r\n", 200), (refused, 400)):
+        answers = ask_all(port, last + HIDDEN * 3000)
+        assert [answer.status for answer in answers] == [status]
+
+
 @pytest.mark.parametrize("size", [1, 2, 7, 64])
 def test_it_does_not_matter_where_the_packets_end(port: int, size: int) -> None:
     upgrade = b"Connection: Upgrade\r\nUpgrade: h2c\r\n"
