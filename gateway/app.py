@@ -34,6 +34,7 @@ from gateway.catalog.rollback import Rollbacks
 from gateway.changes import OwnChanges
 from gateway.config import Config, Listen
 from gateway.dispatch import Dispatcher
+from gateway.dumps import leave_no_dump
 from gateway.edge.asgi import Edge
 from gateway.edge.connection import HttpConnection
 from gateway.edge.cycle import with_refusals
@@ -412,6 +413,7 @@ def run(config: Config, *, sockets: Sockets, announce: Callable[[Started], None]
     Returns 0 when it ended in order. Raises ConfigError, and sandbox.HostUnfit when this host
     cannot hold untrusted code.
     """
+    leave_no_dump()
     environment = dict(os.environ)
     configure_logging(json=not sys.stderr.isatty())
     # What uvicorn would say of a request is said by the corridor; a connection cut on purpose is
@@ -441,6 +443,7 @@ def follow(place: Place) -> int:
 
     Raises what ``run`` raises.
     """
+    leave_no_dump()
     environment = dict(os.environ)
     configure_logging(json=not sys.stderr.isatty())
     logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)

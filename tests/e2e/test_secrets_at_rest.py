@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +12,14 @@ from pathlib import Path
 import httpx
 
 from tests.support.node import SCRIPTS, live_node
-from tests.support.served import serve
+from tests.support.served import serve, wait_until_gone
 
 PLANTED = "planted-77aa-canary-of-a-secret"
 SOURCE = """
 from workers import Response
 async def on_fetch(request, env, ctx):
+    if "broken" in request.url:
+        raise ValueError(env)
     return Response(str(len(env.API_KEY)))
 """
 
@@ -33,12 +37,41 @@ def test_a_secret_is_in_no_file_and_no_answer(tmp_path: Path) -> None:
         assert node.request("acme").text == str(len(PLANTED))
         paths = ("", "/content", "/settings", "/bindings", "/secrets", "/versions", "/deployments")
         said += [node.api.get(f"{SCRIPTS}/acme{path}") for path in paths]
-        said += [node.api.get(path) for path in ("/v1/keys", "/v1/scripts", "/metrics")]
+        paths = ("/v1/keys", "/v1/scripts", "/v1/audit", "/metrics")
+        said += [node.api.get(path) for path in paths]
         assert [answer.status_code for answer in said] == [200] * len(said)
+        with node.tail("acme") as tail:
+            broken = node.request("acme", "/broken")
+            said.append(broken)
+            assert (broken.status_code, PLANTED in str(tail.wait())) == (500, False)
         assert [answer.url for answer in said if PLANTED in answer.text] == []
         files = [path for path in (tmp_path / "data").iterdir() if path.is_file()]
         assert {"waypost.db", "waypost.db-wal", "secrets.key"} <= {path.name for path in files}
         assert [path for path in files if PLANTED.encode() in path.read_bytes()] == []
+
+
+def test_a_crash_leaves_no_secret_behind(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as served:
+        served.deploy("acme", SOURCE)
+        headers = {"Authorization": f"Bearer {served.token}"}
+        url = f"{served.facts['api']}{SCRIPTS}/acme/secrets"
+        body = {"name": "API_KEY", "text": PLANTED}
+        httpx.put(url, json=body, headers=headers).raise_for_status()
+        assert served.get("acme").text == str(len(PLANTED))
+        family = served.family() - {served.process.pid}  # the manager knows nothing
+        for process in (Path(f"/proc/{pid}") for pid in family):
+            (core,) = (
+                line
+                for line in (process / "limits").read_text().splitlines()
+                if line.startswith("Max core file size")
+            )
+            assert core.split()[4:6] == ["0", "0"], process
+        assert int(Path(f"/proc/{served.node}/coredump_filter").read_text(), 16) == 0
+        node = served.node
+        os.kill(node, signal.SIGSEGV)
+        assert not wait_until_gone({node}, 20)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert [path for path in files if PLANTED.encode() in path.read_bytes()] == []
 
 
 def test_a_node_without_its_key_says_so_and_does_not_start(tmp_path: Path) -> None:
