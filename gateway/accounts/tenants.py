@@ -47,7 +47,8 @@ class Tenants:
         tenant = await self._store.get_tenant(slug)
         if tenant is None:
             raise TenantMissing(
-                f"there is no tenant {slug!r}", fix=f"create it: PUT /v1/tenants/{slug}"
+                f"there is no tenant {slug!r}",
+                fix=f"create it: waypost tenants add {slug}, or PUT /v1/tenants/{slug}",
             )
         return tenant
 

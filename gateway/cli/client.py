@@ -159,7 +159,7 @@ def _notes(envelope: dict[str, Any]) -> list[str]:
 
 def _refusal(response: httpx.Response) -> ApiError:
     message, code, fix = _explain(response)
-    if response.status_code in (401, 403) and not fix:
+    if response.status_code == 401 or (response.status_code == 403 and not fix):
         fix = "log in with `waypost login`, or give --token or WAYPOST_TOKEN"
     return ApiError(message, http_status=response.status_code, code=code, fix=fix)
 

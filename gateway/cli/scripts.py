@@ -15,6 +15,7 @@ from gateway.cli.text import moment
 
 app = typer.Typer(no_args_is_help=True, help="What tenants have deployed.")
 
+DEFAULT_NAMESPACE = "production"
 _SHOWN = ("handlers", "tags", "deployment_id", "etag", "created_on", "modified_on")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The script's name.")]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from http import HTTPStatus
 from typing import Annotated
 
 import typer
 
-from gateway.cli.client import segment
+from gateway.cli.client import ApiError, ControlClient, segment
 from gateway.cli.events import follow
 from gateway.cli.output import CliError
+from gateway.cli.scripts import DEFAULT_NAMESPACE, find_path
 from gateway.cli.session import Session, examples, online
 from gateway.cli.trace import is_failure, render
 
@@ -66,6 +68,8 @@ def tail(
         path += "?deployments=true"
     try:
         with session.client() as client:
+            if name is not None:
+                _tell_if_absent(session, client, name)
             for item in follow(client, path, session.output.note):
                 if status is not None and is_failure(item) != (status is Status.ERROR):
                     continue
@@ -75,3 +79,12 @@ def tail(
                     session.output.out.print(render(item), soft_wrap=True)
     except KeyboardInterrupt:
         session.output.note("\nEnded.")
+
+
+def _tell_if_absent(session: Session, client: ControlClient, name: str) -> None:
+    """A tail may wait for a script's first deployment; whoever mistyped its name would, too."""
+    try:
+        client.get(find_path(client, None, DEFAULT_NAMESPACE, name))
+    except ApiError as error:
+        if error.http_status == HTTPStatus.NOT_FOUND and name in str(error):
+            session.output.note(f"Note: {error}; its requests are shown once it is deployed.")

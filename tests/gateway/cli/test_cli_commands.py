@@ -161,7 +161,8 @@ def test_without_a_node_the_error_says_how_to_start_one(waypost: Waypost) -> Non
 
 
 def test_a_missing_token_leads_to_login(waypost: Waypost, api: ScriptedApi) -> None:
-    api.says("GET /v1/plans", {"error": {"code": "unauthorised", "message": "no token"}}, 401)
+    refusal = {"code": "unauthorised", "message": "no token", "fix": "send the header"}
+    api.says("GET /v1/plans", {"error": refusal}, 401)
     api.says(
         f"GET {SCRIPT}",
         {
@@ -334,6 +335,16 @@ def test_tail_reconnects_with_a_word_and_filters(
     assert "Reconnected" in result.stderr
     assert "script is gone" in result.stderr
     assert pauses == [0.25, 0.25]
+
+
+def test_tail_says_that_a_script_is_not_there_yet(waypost: Waypost, api: ScriptedApi) -> None:
+    api.says("GET /client/v4/accounts", {"success": True, "result": [{"id": "platform"}]})
+    said = {"code": 10007, "message": "script 'hello' not found"}
+    api.says(f"GET {SCRIPT}", {"success": False, "errors": [said]}, 404)
+    api.says("GET /v1/scripts/hello/tail", {"error": {"message": "enough"}}, 400)
+    assert (
+        "'hello' not found; its requests are" in waypost("tail", "hello", "--api", api.url).stderr
+    )
 
 
 def test_tail_of_a_tenant(waypost: Waypost, api: ScriptedApi) -> None:
