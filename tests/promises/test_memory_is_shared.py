@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,13 @@ def test_an_instance_has_little_memory_of_its_own(tmp_path: Path) -> None:
             node.deploy(f"hello{number}", HELLO)
             for _ in range(3):
                 assert node.request(f"hello{number}").text == "hello"
-        unique = sorted(unique_mb(pid) for pid in descendants(os.getpid()) if is_jailed(pid))
+        unique = []
+        for pid in descendants(os.getpid()):
+            # Some are gone before they are looked at: a birth takes a process that ends.
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if is_jailed(pid):
+                    unique.append(unique_mb(pid))
+        unique.sort()
     assert len(unique) >= SCRIPTS
     assert unique[len(unique) // 2] < MOST_MB, unique
 
