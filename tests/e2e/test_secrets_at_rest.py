@@ -37,8 +37,8 @@ def test_a_secret_is_in_no_file_and_no_answer(tmp_path: Path) -> None:
         assert node.request("acme").text == str(len(PLANTED))
         paths = ("", "/content", "/settings", "/bindings", "/secrets", "/versions", "/deployments")
         said += [node.api.get(f"{SCRIPTS}/acme{path}") for path in paths]
-        paths = ("/v1/keys", "/v1/scripts", "/v1/audit", "/metrics")
-        said += [node.api.get(path) for path in paths]
+        ours = ("/v1/keys", "/v1/scripts", "/v1/audit", "/metrics")
+        said += [node.api.get(path) for path in ours]
         assert [answer.status_code for answer in said] == [200] * len(said)
         with node.tail("acme") as tail:
             broken = node.request("acme", "/broken")
