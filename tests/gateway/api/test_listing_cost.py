@@ -46,7 +46,7 @@ async def test_a_thousand_scripts_are_listed_quickly(
         names: list[str] = []
         started = time.process_time()
         for page in range(1, SCRIPTS // size + 1):
-            query = {"per_page": size, "page": page, "tags": "pro:yes"}
+            query: dict[str, str | int] = {"per_page": size, "page": page, "tags": "pro:yes"}
             answer = await operator.get(path, params=query)
             names += [item["id"] for item in json.loads(answer.content)["result"]]
         spent.append(time.process_time() - started)
