@@ -63,6 +63,7 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, and with it all that it asked for."""
         self._crowd.leave(self._counted_as, self)
+        self._backlog = b""
         waiting = [cycle for cycle, _ in self.pipeline]
         self.pipeline.clear()
         for cycle in [self._running, *waiting]:
