@@ -137,6 +137,8 @@ class Node:
         The zygote starts before any secret is read, so that none can be in its memory.
         """
         async with contextlib.AsyncExitStack() as stack:
+            if sockets is not None:
+                self._lead(stack, sockets)
             await self.supervisor.start()
             stack.push_async_callback(self.supervisor.close)
             self.metrics.level = self.supervisor.level
@@ -148,15 +150,13 @@ class Node:
             token = await ensure_operator_token(store, environment.get("WAYPOST_OPERATOR_TOKEN"))
             if sockets is None:
                 sockets = Sockets(listen_on(self.config.listen), listen_on(self.config.api))
+                self._lead(stack, sockets)
             tenants, api = sockets.tenants, sockets.api
-            self.config = with_ports(self.config, tenants, api)
-            if self.config.server.processes > 1:
-                self._lead(stack, tenants)
             rooms = await self._rooms(stack, store, [self.tail, *self._judges(stack)])
             changes: Changes = OwnChanges(rooms.resolver, rooms.pool, self.metrics, self.tail)
             if self.followers is not None:
                 changes = announced(changes, self.followers)
-                await self.followers.start()
+                await self.followers.open()
             services = self._services(stack, store, rooms, changes)
             await self._serve(stack, self._control(services), api, drain_seconds=2)
             # Streams that never end by themselves would hold up the drain.
@@ -186,6 +186,7 @@ class Node:
             await self.supervisor.start()
             stack.push_async_callback(self.supervisor.close)
             self.metrics.level = self.supervisor.level
+            await link.opened()
             store = SqliteStore(self.data_dir / "waypost.db", self._keys(environment))
             await store.open()
             stack.push_async_callback(store.close)
@@ -194,18 +195,24 @@ class Node:
             rooms = await self._rooms(stack, store, [link])
             changes = OwnChanges(rooms.resolver, rooms.pool, self.metrics, self.tail)
             await link.ready(changes, self.metrics)
-            await self._serve(stack, rooms.edge, tenants, drain_seconds=DRAIN_SECONDS)
             following = asyncio.create_task(link.follow(changes, self.metrics))
-            # Without a leader to say what changes nothing may be served.
-            following.add_done_callback(lambda _: os.kill(os.getpid(), signal.SIGTERM))
+            following.add_done_callback(_leaderless)
+            stack.callback(following.cancel)
+            await self._serve(stack, rooms.edge, tenants, drain_seconds=DRAIN_SECONDS)
+            link.serving()
             yield
-            following.cancel()
 
-    def _lead(self, stack: contextlib.AsyncExitStack, tenants: socket.socket) -> None:
+    def _lead(self, stack: contextlib.AsyncExitStack, sockets: Sockets) -> None:
+        """Start the other processes, where there are to be some."""
+        self.config = with_ports(self.config, sockets.tenants, sockets.api)
+        if self.config.server.processes == 1:
+            return
+        tenants = sockets.tenants
         self.cells = Cells.create(self.config.server.processes)
         stack.callback(self.cells.close)
         self.followers = Followers(self.config, self.cells, tenants, self.tail, self.rollbacks)
         stack.push_async_callback(self.followers.close)
+        self.followers.start()
 
     async def _rooms(
         self,
@@ -388,6 +395,13 @@ class Node:
             "zygote": "up" if alive else "down",
             "processes": 1 + (self.followers.serving if self.followers is not None else 0),
         }
+
+
+def _leaderless(following: asyncio.Task[None]) -> None:
+    """End this process: without a leader that says what changes nothing may be served."""
+    if not following.cancelled():
+        logger.error("no leader any more", extra={"error": repr(following.exception())})
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def with_ports(config: Config, tenants: socket.socket, api: socket.socket) -> Config:

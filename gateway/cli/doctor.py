@@ -172,6 +172,7 @@ def _checks(config: Config) -> list[Check]:
         _port("tenants' port", config.listen.host, config.listen.port),
         _port("control port", config.api.host, config.api.port),
         _data_dir(Path(config.data_dir)),
+        _processes(config.server.processes),
     ]
 
 
@@ -193,6 +194,13 @@ def _port(name: str, host: str, port: int) -> Check:
         detail = f"{host}:{port}: {error.strerror}"
         return Check(name, False, detail, "stop what uses it, or choose another port")
     return Check(name, True, f"{host}:{port} is free")
+
+
+def _processes(wanted: int) -> Check:
+    cores = len(os.sched_getaffinity(0))
+    detail = f"{wanted} for {cores} cores"
+    fix = "more processes than cores only wait for each other: lower server.processes"
+    return Check("processes", wanted <= cores, detail, "" if wanted <= cores else fix)
 
 
 def _data_dir(path: Path) -> Check:

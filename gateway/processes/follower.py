@@ -48,15 +48,23 @@ class Link(Observer):
             raise frames.BadFrame("no setup came")
         return frame
 
+    async def opened(self) -> None:
+        """Return when the store is there. Raises BadFrame."""
+        if not isinstance(await self._next(), frames.Open):
+            raise frames.BadFrame("no word of the store came")
+
     async def ready(self, changes: Changes, metrics: Metrics) -> None:
         """Say that all is there, and return when connections are to be taken. Raises BadFrame."""
         self._send(frames.Ready())
         while not isinstance(frame := await self._next(), frames.Begin):
             self._obey(frame, changes, metrics)
 
+    def serving(self) -> None:
+        """Say that connections are taken."""
+        self._send(frames.Serving())
+
     async def follow(self, changes: Changes, metrics: Metrics) -> None:
         """Do what the leader says until it is gone. Raises BadFrame."""
-        self._send(frames.Serving())
         while (frame := await frames.read(self._reader, frames.from_leader)) is not None:
             self._obey(frame, changes, metrics)
 

@@ -40,6 +40,10 @@ class Setup(_Frame, frozen=True, array_like=True, tag=True):
     config: Config
 
 
+class Open(_Frame, frozen=True, array_like=True, tag=True):
+    """Leader: the store is there."""
+
+
 class Begin(_Frame, frozen=True, array_like=True, tag=True):
     """Leader: take connections."""
 
@@ -107,7 +111,7 @@ class Counted(_Frame, frozen=True, array_like=True, tag=True):
     last: bool
 
 
-FromLeader = Setup | Begin | Changed | Listened | Count
+FromLeader = Setup | Open | Begin | Changed | Listened | Count
 FromFollower = Ready | Serving | Done | Seen | Lost | Judged | Counted
 
 _encode = msgspec.msgpack.Encoder().encode

@@ -35,8 +35,9 @@ logger = logging.getLogger(__name__)
 
 START_SECONDS: Final = 60.0
 """What a follower may take to serve."""
-ANSWER_SECONDS: Final = 5.0
+ANSWER_SECONDS: Final = 3.0
 """What one may take to say that a change is in force, or what it has counted."""
+GRACE_SECONDS: Final = 0.5
 LEAST_PAUSE: Final = 0.2
 LONGEST_PAUSE: Final = 10.0
 STEADY_SECONDS: Final = 60.0
@@ -141,22 +142,29 @@ class Followers:
         self._tasks: list[asyncio.Task[None]] = []
         self._number = 0
         self._topics: list[frames.Topic] = []
+        self._opened = False
         self._ending = False
 
     # Life
 
-    async def start(self) -> None:
-        """Start them. Raises ConfigError when one does not serve."""
-        first = []
+    def start(self) -> None:
+        """Start them; they wait for the store."""
         for index in range(1, self._cells.processes):
             follower = self._spawn(index)
-            first.append(follower)
             self._tasks.append(asyncio.create_task(self._keep(index, follower)))
+
+    async def open(self) -> None:
+        """Have them open the store and serve. Raises ConfigError when one does not."""
+        self._opened = True
+        first = list(self._live.values())
+        for follower in first:
+            follower.send(frames.Open())
         await asyncio.wait([follower.serving for follower in first], timeout=START_SECONDS)
         failed = [one for one in first if not one.serving.done() or one.gone.done()]
-        if failed:
+        if failed or len(first) < self._cells.processes - 1:
             raise ConfigError("one of the processes did not start; the log says why")
         self._tail.on_topics = self._listen
+        self._tail.in_force = self.settled
 
     @property
     def serving(self) -> int:
@@ -222,6 +230,8 @@ class Followers:
                 extra={"place": index, "status": follower.gone.result(), "seconds": pause},
             )
             await asyncio.sleep(pause)
+            if self._ending:
+                return
             pause = min(pause * 2, LONGEST_PAUSE)
             follower = self._spawn(index)
 
@@ -241,6 +251,8 @@ class Followers:
         try:
             reader = await follower.connect()
             follower.send(frames.Setup(self._config))
+            if self._opened:
+                follower.send(frames.Open())
             while (frame := await frames.read(reader, frames.from_follower)) is not None:
                 self._hear(follower, frame)
         except (frames.BadFrame, OSError) as error:
@@ -310,6 +322,9 @@ class Followers:
         if not due:
             return
         _, late = await asyncio.wait(due, timeout=ANSWER_SECONDS)
+        if late:
+            # It may have been this process that had no time to read what they said.
+            _, late = await asyncio.wait(late, timeout=GRACE_SECONDS)
         for follower, futures in waiting.items():
             if not late.isdisjoint(futures):
                 logger.error("a process did not take up a change; it is ended")

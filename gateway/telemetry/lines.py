@@ -6,6 +6,7 @@ more gather for a moment and writes it in one go. No lock is shared.
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import threading
@@ -93,13 +94,28 @@ class FileSink:
         self._size = os.fstat(self._descriptor).st_size
 
     def _rotate(self) -> None:
-        self.close()
+        # Another process may write to the same file: the first of them renames it for all.
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        try:
+            if not self._is_renamed():
+                self._shift()
+        finally:
+            self.close()
+        self._torn = False
+        self._open()
+
+    def _is_renamed(self) -> bool:
+        try:
+            there = os.stat(self._path, follow_symlinks=False)
+        except FileNotFoundError:
+            return True
+        return not os.path.samestat(there, os.fstat(self._descriptor))
+
+    def _shift(self) -> None:
         for number in range(self._keep, 0, -1):
             older = f"{self._path}.{number - 1}" if number > 1 else str(self._path)
             with suppress(FileNotFoundError):
                 os.replace(older, f"{self._path}.{number}")
-        self._torn = False
-        self._open()
 
 
 def _write_all(descriptor: int, data: bytes) -> None:

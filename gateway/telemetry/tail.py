@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
 from typing import Final, NamedTuple, Protocol, Self
 
@@ -27,6 +27,8 @@ MAX_PER_TOPIC: Final = 10
 """Listeners to the same script, tenant or namespace."""
 MAX_SUBSCRIPTIONS: Final = 1000
 """Listeners of this node."""
+MAX_COMING: Final = 16
+"""Topics that were asked for and that nobody listens to yet."""
 
 
 class TailFull(WaypostError):
@@ -72,6 +74,12 @@ class TailSubscription:
 
     async def __aenter__(self) -> Self:
         self._hub._add(self._topic, self)
+        if self._hub.in_force is not None:
+            try:
+                await self._hub.in_force()
+            except BaseException:
+                self._hub._remove(self._topic, self)
+                raise
         return self
 
     async def __aexit__(
@@ -134,8 +142,11 @@ class TailHub(Observer):
         self.waiting = 0
         """Bytes that wait for listeners."""
         self._closed = False
+        self._coming: set[Topic] = set()
         self.on_topics: Callable[[list[Topic]], None] | None = None
         """Told of all that is listened to, or is about to be, whenever it changes."""
+        self.in_force: Callable[[], Awaitable[None]] | None = None
+        """Returns when everybody who was told of it heeds it."""
 
     def subscribe(
         self,
@@ -152,7 +163,9 @@ class TailHub(Observer):
         topic = Topic(namespace, script, tenant)
         self._check_room(topic)
         if topic not in self._topics and self.on_topics is not None:
-            self.on_topics([*self._topics, topic])
+            # Those who asked and have not come yet are few, and forgotten when others come.
+            self._coming = {*self._coming, topic} if len(self._coming) < MAX_COMING else {topic}
+            self.on_topics([*self._topics, *self._coming])
         return TailSubscription(self, topic, wanted)
 
     def lost(self, count: int) -> None:
@@ -217,6 +230,7 @@ class TailHub(Observer):
 
     def _add(self, topic: Topic, listener: TailSubscription) -> None:
         self._check_room(topic)
+        self._coming.discard(topic)
         self._topics.setdefault(topic, []).append(listener)
         self._count += 1
         self._update_shapes()
@@ -243,4 +257,4 @@ class TailHub(Observer):
             }
         )
         if self.on_topics is not None:
-            self.on_topics(list(self._topics))
+            self.on_topics(list({*self._topics, *self._coming}))

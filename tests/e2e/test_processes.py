@@ -6,11 +6,10 @@ import json
 import os
 import re
 import signal
-import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from itertools import accumulate
 from pathlib import Path
 from threading import Event
 
@@ -18,6 +17,7 @@ import httpx
 import pytest
 
 from tests.support.served import Served, descendants, launch, wait_until, wait_until_gone
+from tests.support.sockets import client as websocket
 
 WHO = """
 import uuid
@@ -31,18 +31,45 @@ async def on_fetch(request):
     return Response(me)
 """
 SLOW = """
-import asyncio
+import asyncio, time
 from workers import Response
 
-inside = 0
+async def on_fetch(request):
+    began = time.monotonic_ns()
+    await asyncio.sleep(0.03)
+    return Response(f"{began} {time.monotonic_ns()}")
+"""
+
+ECHO = """
+import uuid
+from workers import Response, WebSocketPair
+
+me = str(uuid.uuid4())
 
 async def on_fetch(request):
-    global inside
-    inside += 1
-    seen = inside
-    await asyncio.sleep(0.05)
-    inside -= 1
-    return Response(str(seen))
+    if request.headers.get("upgrade") != "websocket":
+        return Response(me)
+    ours, theirs = WebSocketPair()
+    theirs.accept()
+    theirs.add_event_listener("message", lambda event: theirs.send(f"{event.data} {me}"))
+    return Response(None, status=101, web_socket=ours)
+"""
+STREAM = """
+import asyncio, uuid
+
+me = str(uuid.uuid4()).encode()
+
+async def app(scope, receive, send):
+    slow = scope["path"] == "/slow"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"began " if slow else me, "more_body": True})
+    await asyncio.sleep(1 if slow else 0)
+    await send({"type": "http.response.body", "body": b"still ended" if slow else b""})
+"""
+BROKEN = "async def on_fetch(request):\n    raise ValueError('broken')\n"
+CONFIG = """
+plans: {free: {concurrency: 4, instances: 2}}
+rollback: {error_percent: 30, requests: 20}
 """
 
 
@@ -54,7 +81,10 @@ def serve(folder: Path, *options: str) -> Iterator[Served]:
 
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serve(tmp_path_factory.mktemp("processes")) as served:
+    folder = tmp_path_factory.mktemp("processes")
+    config = folder / "routing.yaml"
+    config.write_text(CONFIG)
+    with serve(folder, "--config", str(config)) as served:
         yield served
 
 
@@ -107,6 +137,15 @@ def use_both(served: Served, name: str) -> None:
     wait_until(both)
 
 
+def serving(served: Served) -> int:
+    """How many processes serve, as the node says itself."""
+    try:
+        answer = httpx.get(f"{served.facts['api']}/readyz", timeout=30)
+    except httpx.HTTPError:
+        return 0
+    return int(answer.json()["processes"])
+
+
 def requests_counted(served: Served, name: str) -> int:
     page = httpx.get(f"{served.facts['api']}/metrics", timeout=30).text
     found = re.findall(rf'waypost_requests_total{{[^}}]*script="{name}"[^}}]*}} (\d+)', page)
@@ -116,7 +155,7 @@ def requests_counted(served: Served, name: str) -> int:
 def test_two_processes_serve_and_say_so(node: Served) -> None:
     assert node.facts["processes"] == 2
     assert len(others(node)) == 1
-    assert httpx.get(f"{node.facts['api']}/readyz").json()["processes"] == 2
+    assert serving(node) == 2
     node.deploy("who", WHO)
     use_both(node, "who")
 
@@ -129,7 +168,8 @@ def test_what_was_deployed_is_in_force_in_every_process(node: Served) -> None:
     def work(client: httpx.Client, enough: Event) -> None:
         least = deployed
         status, text = ask(node, "version", client).split(" ", 1)
-        if status != "200" or int(text) < least:
+        # A machine that is busy with other things may shed some; none may be of an older version.
+        if status != "503" and (status != "200" or int(text) < least):
             stale.append(f"{status} {text} after {least}")
 
     with clients(4, work):
@@ -153,29 +193,26 @@ def test_a_deleted_script_and_a_suspended_tenant_are_so_everywhere(node: Served)
     assert requests_counted(node, "gone") == 0
 
 
-def test_what_a_plan_allows_at_once_holds_for_both_together(tmp_path: Path) -> None:
-    """One process alone could have 4: were they counted apart, there would be 8."""
-    config = tmp_path / "routing.yaml"
-    config.write_text("plans: {free: {concurrency: 4, instances: 2}}\ndefault_plan: free\n")
-    done = 0
-    changing = threading.Lock()
-    with serve(tmp_path, "--config", str(config)) as served:
-        served.deploy("slow", SLOW)
+def most_at_once(spans: list[tuple[int, int]]) -> int:
+    """Of spans from the one clock that all processes of a machine have."""
+    ends = sorted([(began, 1) for began, _ in spans] + [(ended, -1) for _, ended in spans])
+    return max(accumulate(step for _, step in ends))
 
-        def work(client: httpx.Client, enough: Event) -> None:
-            nonlocal done
-            answer = ask(served, "slow", client)
-            assert answer.startswith("200 "), answer
-            with changing:
-                done += 1
 
-        with clients(12, work):
-            wait_until(lambda: done >= 60)
-            began, before = time.monotonic(), done
-            wait_until(lambda: done >= before + 60)
-            took = time.monotonic() - began
-    # 4 at once, each 50 ms or longer: more could not have been done by then.
-    assert (done - before) <= 4 * (took / 0.05 + 2) + 12
+def test_what_a_plan_allows_at_once_holds_for_both_together(node: Served) -> None:
+    """One process alone may have 4; were they counted apart, there would be 8."""
+    spans: list[tuple[int, int]] = []
+
+    def work(client: httpx.Client, enough: Event) -> None:
+        status, began, ended = ask(node, "slow", client).split()
+        assert status == "200"
+        spans.append((int(began), int(ended)))
+
+    node.deploy("slow", SLOW)
+    use_both(node, "slow")
+    with clients(12, work):
+        wait_until(lambda: len(spans) >= 150)
+    assert most_at_once(spans) == 4
 
 
 def test_every_request_is_counted_once(node: Served) -> None:
@@ -193,6 +230,21 @@ def test_every_request_is_counted_once(node: Served) -> None:
     assert requests_counted(node, "counted") == before + 200
 
 
+def test_websockets_live_in_both_and_are_counted_together(node: Served) -> None:
+    node.deploy("echo", ECHO)
+    use_both(node, "echo")
+    port = int(node.facts["tenants"].rpartition(":")[2])
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(websocket(port, "echo")) for _ in range(6)]
+        for number, socket in enumerate(sockets):
+            socket.send(f"{number}")
+        said = [str(socket.recv(timeout=30)).split() for socket in sockets]
+        assert [number for number, _ in said] == [str(number) for number in range(6)]
+        assert len({who for _, who in said}) == 2
+        page = httpx.get(f"{node.facts['api']}/metrics", timeout=30).text
+        assert re.search(r'waypost_websockets{[^}]*script="echo"[^}]*} 6\n', page)
+
+
 def test_a_tail_hears_of_both(node: Served) -> None:
     node.deploy("heard", WHO)
     url = f"{node.facts['api']}/v1/scripts/heard/tail"
@@ -203,13 +255,28 @@ def test_a_tail_hears_of_both(node: Served) -> None:
             .headers["waypost-ray"]
             for _ in range(20)
         }  # fmt: skip
-        heard = set()
+        heard: set[str] = set()
         lines = tail.iter_lines()
         while len(heard) < 20:
             line = next(lines)
             if line.startswith("data: "):
                 heard.add(json.loads(line[6:])["waypost"]["ray"])
     assert heard == rays
+
+
+def test_failures_in_both_count_for_a_rollback(node: Served) -> None:
+    node.deploy("wobbly", WHO)
+    use_both(node, "wobbly")
+    node.deploy("wobbly", BROKEN)
+    asked = 0
+
+    def undone() -> bool:
+        nonlocal asked
+        asked += 1
+        return node.get("wobbly").status_code == 200
+
+    wait_until(undone)
+    assert asked >= 20
 
 
 def test_a_process_that_dies_is_replaced_while_the_other_serves(node: Served) -> None:
@@ -223,7 +290,7 @@ def test_a_process_that_dies_is_replaced_while_the_other_serves(node: Served) ->
     assert node.get("who").status_code == 200
     node.deploy("who", WHO)
     wait_until(lambda: bool(others(node)))
-    wait_until(lambda: httpx.get(f"{node.facts['api']}/readyz").json()["processes"] == 2)
+    wait_until(lambda: serving(node) == 2)
     assert node.node == leader
     use_both(node, "who")
     assert requests_counted(node, "who") > counted
@@ -240,42 +307,53 @@ def test_a_process_that_does_not_answer_is_replaced_and_holds_up_nobody_for_long
     wait_until(lambda: others(node) not in ([], [other]))
 
 
-def test_a_leader_that_dies_takes_all_with_it_and_is_replaced(tmp_path: Path) -> None:
-    with serve(tmp_path) as served:
-        served.deploy("who", WHO)
-        below = descendants(served.process.pid)
-        os.kill(served.node, signal.SIGKILL)
-        assert served.get("who").status_code == 200
-        assert not wait_until_gone(below, 20)
-        wait_until(lambda: httpx.get(f"{served.facts['api']}/readyz").json()["processes"] == 2)
-        use_both(served, "who")
+def test_a_leader_that_dies_takes_all_with_it_and_is_replaced(node: Served) -> None:
+    node.deploy("who", WHO)
+    below = descendants(node.process.pid)
+    os.kill(node.node, signal.SIGKILL)
+    assert node.get("who").status_code == 200
+    assert not wait_until_gone(below, 20)
+    wait_until(lambda: serving(node) == 2)
+    use_both(node, "who")
 
 
-def test_a_reload_under_load_loses_no_request(tmp_path: Path) -> None:
+def test_a_reload_under_load_loses_no_request(node: Served) -> None:
     seen: list[str] = []
-    with serve(tmp_path) as served:
-        served.deploy("who", WHO)
-        use_both(served, "who")
-        old = descendants(served.process.pid)
-        with clients(8, lambda client, _: seen.append(ask(served, "who", client))):
-            wait_until(lambda: len(seen) > 50)
-            served.process.send_signal(signal.SIGHUP)
-            assert not wait_until_gone(old, 50)
-            target = len(seen) + 100
-            wait_until(lambda: len(seen) > target)
-        assert {line.split()[0] for line in seen} == {"200"}
-        assert len(others(served)) == 1
+    node.deploy("who", WHO)
+    use_both(node, "who")
+    old = descendants(node.process.pid)
+    with clients(8, lambda client, _: seen.append(ask(node, "who", client))):
+        wait_until(lambda: len(seen) > 50)
+        node.process.send_signal(signal.SIGHUP)
+        assert not wait_until_gone(old, 50)
+        target = len(seen) + 100
+        wait_until(lambda: len(seen) > target)
+    assert {line.split()[0] for line in seen} == {"200"}
+    assert serving(node) == 2
+
+
+def test_no_process_outlives_the_manager(node: Served) -> None:
+    """The last of this file: nothing is left of its node."""
+    family = node.family()
+    assert len(others(node)) == 1
+    node.process.kill()
+    node.process.wait()
+    assert not wait_until_gone(family, 20)
+
+
+def test_all_finish_what_they_have_when_they_are_told_to_end(tmp_path: Path) -> None:
+    with serve(tmp_path) as served, ExitStack() as stack:
+        served.deploy("stream", STREAM)
+        use_both(served, "stream")
         family = served.family()
+        headers = {"Host": "stream.localhost"}
+        open_ones = [
+            httpx.stream("GET", f"{served.facts['tenants']}/slow", headers=headers, timeout=30)
+            for _ in range(4)
+        ]
+        bodies = [stack.enter_context(answer).iter_text() for answer in open_ones]
+        assert {next(body).split()[0] for body in bodies} == {"began"}
         served.process.terminate()
+        assert {"".join(body).split()[-1] for body in bodies} == {"ended"}
         assert served.process.wait(30) == 0
         assert not wait_until_gone(family, 10)
-
-
-def test_no_process_outlives_the_manager(tmp_path: Path) -> None:
-    with serve(tmp_path) as served:
-        served.deploy("who", WHO)
-        use_both(served, "who")
-        family = served.family()
-        served.process.kill()
-        served.process.wait()
-        assert not wait_until_gone(family, 20)

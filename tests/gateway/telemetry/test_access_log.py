@@ -128,6 +128,17 @@ def test_rotation_keeps_three(tmp_path: Path) -> None:
     }
 
 
+def test_two_that_write_to_one_file_rotate_it_once(tmp_path: Path) -> None:
+    sinks = [FileSink(tmp_path / "a.log", max_bytes=20) for _ in range(2)]
+    for number in range(8):
+        sinks[number % 2].write(b"line-%d\n" % number)
+    for sink in sinks:
+        sink.close()
+    files = sorted(tmp_path.iterdir(), reverse=True)
+    lines = "".join(path.read_text() for path in files).split()
+    assert lines == [f"line-{number}" for number in range(8)]
+
+
 def test_a_log_that_exists_is_continued(tmp_path: Path) -> None:
     for number in range(2):
         sink = FileSink(tmp_path / "a.log")
