@@ -1,7 +1,8 @@
 """Who burns gives way: long computations of one tenant do not hold up the short ones of others.
 
-What is seen to compute for long at a stretch gets a small share of a core that others want, and all
-of one that nobody wants, until it has not done so for a while. Many short requests in a row do not
+What is seen to compute for long at a stretch gets a small share of a core that others want, is
+interrupted by whoever wakes, and gets all of a core that nobody wants, until it has not done so for
+a while. Many short requests in a row do not
 count: their instance rests in between, and others get their turn then.
 """
 

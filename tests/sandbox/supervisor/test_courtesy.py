@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from sandbox.supervisor.courtesy import MEMORY_NS, Courtesy
-from sandbox.supervisor.cpuclock import LOW_NICE, NICE, CpuClock
+from sandbox.supervisor.cpuclock import LONG_SLICE_NS, LOW_NICE, NICE, CpuClock
 from tests.support.served import wait_until
 
 MS = 1_000_000
@@ -75,13 +77,50 @@ def test_the_kernel_is_told_and_the_clock_stays_exact() -> None:
         try:
             assert process.stdout is not None
             process.stdout.readline()
+            usual_ns = slice_ns(process.pid)
             clock = CpuClock(process.pid)
             for on, nice in ((True, LOW_NICE), (False, NICE)):
                 clock.give_way(on)
                 before = clock.read(exact=True)
                 assert os.getpriority(os.PRIO_PROCESS, process.pid) in (nice, nice + 1)
+                assert slice_ns(process.pid) in (None, LONG_SLICE_NS if on else usual_ns)
                 # Others may have the cores now.
                 wait_until(lambda: clock.read(exact=True) > before, 20)  # noqa: B023
         finally:
             process.kill()
     clock.give_way(True)
+
+
+def slice_ns(pid: int) -> int | None:
+    """The turn that a process asks for; None where the kernel does not tell or take one."""
+    release = re.findall(r"\d+", os.uname().release)
+    told = Path(f"/proc/{pid}/sched")
+    if (int(release[0]), int(release[1])) < (6, 12) or not told.exists():
+        return None
+    found = re.search(r"^se\.slice\s*:\s*(\d+)$", told.read_text(), re.M)
+    return int(found[1]) if found else None
+
+
+def test_where_priorities_cannot_be_raised_again_the_turn_alone_is_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "setpriority", refuse)
+    burn = "print('up', flush=True)\nwhile True: pass"
+    with subprocess.Popen(
+        [sys.executable, "-c", burn], stdout=subprocess.PIPE, process_group=0
+    ) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            clock = CpuClock(process.pid)
+            seen: list[int] = []
+            for on in (True, False):
+                clock.give_way(on)
+                clock.read(exact=True)
+                seen.append(slice_ns(process.pid) or 0)
+            assert seen == [0, 0] or seen[0] >= LONG_SLICE_NS > seen[1]
+        finally:
+            process.kill()
