@@ -65,6 +65,13 @@ class Held:
         [instance] = self.node.pool.instances()
         return instance
 
+    def warm_instance(self) -> Instance:
+        """The one that serves, with nothing to do."""
+        assert self.live.request("held").text == "hello"
+        instance = self.instance
+        wait_until(lambda: not instance.in_flight)
+        return instance
+
     def ask(self, pool: ThreadPoolExecutor, path: str) -> Future[httpx.Response]:
         """A request that is in an instance when this returns, or was."""
         served = sum(i.served for i in self.node.pool.instances())
@@ -116,8 +123,7 @@ def stand_still(pid: int, seconds: float = 10) -> None:
 def test_what_goes_wrong_after_a_whole_answer_is_told_and_the_answer_is_whole(
     held: Held, path: str, outcome: str, exception: str, *, together: bool
 ) -> None:
-    assert held.live.request("held").text == "hello"
-    pid = held.instance.sandbox.pid
+    pid = held.warm_instance().sandbox.pid
     with held.live.tail("held") as tail, ThreadPoolExecutor(1) as pool:
         asked = held.ask(pool, path)
         if together:
@@ -139,8 +145,7 @@ def test_what_takes_too_long_after_a_whole_answer_is_told(held: Held) -> None:
 
 
 def test_what_a_dead_instance_had_sent_is_read_though_writing_told_of_its_end(held: Held) -> None:
-    assert held.live.request("held").text == "hello"
-    instance = held.instance
+    instance = held.warm_instance()
 
     def write_when_dead() -> None:
         stand_still(instance.sandbox.pid)
@@ -157,8 +162,7 @@ def test_what_a_dead_instance_had_sent_is_read_though_writing_told_of_its_end(he
 
 
 def test_an_instance_that_died_before_it_was_taken_in_takes_no_room(held: Held) -> None:
-    assert held.live.request("held").text == "hello"
-    instance, pool = held.instance, held.node.pool
+    instance, pool = held.warm_instance(), held.node.pool
 
     def die_too_early() -> None:
         instance.stop("before it was taken in")
