@@ -338,7 +338,7 @@ def test_what_is_sent_unasked_has_its_budget_too(node: LiveNode, port: int) -> N
     node.deploy("pushing", PUSHING)
     with node.tail("pushing") as tail:
         with client(port, "pushing", "/0.2/1") as connection:
-            assert [connection.recv(timeout=10) for _ in range(20)] == ["0"] * 20
+            assert [connection.recv(timeout=10) for _ in range(10)] == ["0"] * 10
         # It finds out by sending, and that is no fault of its.
         (event,) = tail.wait()
         assert (event["outcome"], event["exceptions"]) == ("ok", [])
