@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gateway.model.script import ScriptKey
 from tests.support.node import LiveNode, Tail
 from tests.support.served import wait_until
 
@@ -136,13 +137,15 @@ def test_a_suspended_tenant_is_not_called(node: LiveNode) -> None:
     assert (ran["outcome"], ran["code"], ran["logs"]) == ("killSwitch", "suspended", [])
 
 
-def test_one_call_at_a_time(node: LiveNode) -> None:
-    node.deploy("slow", SOURCE % "import asyncio; await asyncio.sleep(2)")
-    schedule(node, "slow", "* * * * *")
+def test_what_is_left_out_is_told(node: LiveNode) -> None:
+    node.deploy("slow", SOURCE % "pass")
+    scheduler = node.node.scheduler
+    assert scheduler is not None
+    # As if its last call went on.
+    scheduler._running.add((ScriptKey("production", "slow"), "* * * * *"))
     with node.tail("slow") as tail:
-        pass_a_minute(node)
         ran = run(node, "slow")
-        first, second = tail.wait(2)
-    assert (ran["outcome"], ran["code"]) == ("loadShed", "still_running")
-    assert {first["outcome"], second["outcome"]} == {"loadShed", "ok"}
-    schedule(node, "slow")
+        event = told(tail)
+    assert (ran["outcome"], ran["code"], ran["fault"]) == ("loadShed", "still_running", "tenant")
+    assert (event["outcome"], event["event"]["cron"]) == ("loadShed", "* * * * *")
+    assert run(node, "slow", "1 * * * *")["outcome"] == "ok"
