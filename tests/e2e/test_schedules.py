@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Coroutine
 from itertools import count
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
 from gateway.model.script import ScriptKey
+from gateway.triggers.schedules import Scheduler
 from tests.support.node import LiveNode, Tail
 from tests.support.served import wait_until
 
+T = TypeVar("T")
 WORKER = "/client/v4/accounts/platform/workers/scripts"
 SOURCE = """
 from workers import Response, WorkerEntrypoint
@@ -39,15 +42,27 @@ def schedule(node: LiveNode, name: str, *expressions: str) -> None:
     node.api.put(f"{WORKER}/{name}/schedules", json=body).raise_for_status()
 
 
+def scheduler_of(node: LiveNode) -> Scheduler:
+    assert node.node.scheduler is not None
+    return node.node.scheduler
+
+
+def in_its_loop(scheduler: Scheduler, work: Coroutine[Any, Any, T]) -> T:
+    assert scheduler._loop is not None
+    return asyncio.run_coroutine_threadsafe(work, scheduler._loop.get_loop()).result(30)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def clock(node: LiveNode) -> None:
+    """The minutes that really pass meanwhile are taken before anything is scheduled."""
+    scheduler = scheduler_of(node)
+    assert in_its_loop(scheduler, scheduler._store.claim_minute(next(_minutes)))
+
+
 def pass_a_minute(node: LiveNode) -> int:
     """Let the node come to the next minute; which one it is."""
-    scheduler, minute = node.node.scheduler, next(_minutes)
-    assert scheduler is not None
-    assert scheduler._loop is not None
-    due = asyncio.run_coroutine_threadsafe(
-        scheduler.run_minute(minute), scheduler._loop.get_loop()
-    ).result(30)
-    assert due > 0
+    scheduler, minute = scheduler_of(node), next(_minutes)
+    assert in_its_loop(scheduler, scheduler.run_minute(minute)) > 0
     return minute
 
 
@@ -139,10 +154,8 @@ def test_a_suspended_tenant_is_not_called(node: LiveNode) -> None:
 
 def test_what_is_left_out_is_told(node: LiveNode) -> None:
     node.deploy("slow", SOURCE % "pass")
-    scheduler = node.node.scheduler
-    assert scheduler is not None
     # As if its last call went on.
-    scheduler._running.add((ScriptKey("production", "slow"), "* * * * *"))
+    scheduler_of(node)._running.add((ScriptKey("production", "slow"), "* * * * *"))
     with node.tail("slow") as tail:
         ran = run(node, "slow")
         event = told(tail)
