@@ -101,7 +101,7 @@ class Runtime(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     packages: tuple[str, ...] = ("fastapi", "starlette", "flask", "python-multipart")
     """Installed distributions tenants may import, with all they require. Missing ones are told."""
-    startup_cpu_ms: int = 2000
+    startup_cpu_ms: int = 3000
     """CPU milliseconds to load a script."""
     startup_wall_ms: int = 10_000
     """Elapsed milliseconds to load a script."""
