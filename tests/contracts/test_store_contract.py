@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gateway.model.script import (
     Binding,
+    Cron,
     Deployment,
     Module,
     Namespace,
@@ -304,3 +305,67 @@ class TestAccounts:
         assert await store.delete_token("1") is True
         assert await store.delete_token("1") is False
         assert await store.find_token("h1") is None
+
+
+class TestTriggers:
+    async def test_previews_and_schedules_stay_with_a_script_until_it_goes(
+        self, store: Store
+    ) -> None:
+        await store.put_tenant(Tenant("acme", "free", TenantStatus.ACTIVE, 0))
+        new = await store.put_version(version(1))
+        assert (new.previews, new.crons) == (True, ())
+        crons = (Cron("*/5 * * * *", 1, 2), Cron("0 0 * * mon", 1, 2))
+        off = await store.put_previews(KEY, False)
+        assert off is not None
+        assert not off.previews
+        timed = await store.put_crons(KEY, crons)
+        assert timed is not None
+        assert (timed.previews, timed.crons) == (False, crons)
+        assert await store.put_version(version(2)) == await store.get_script(KEY)
+        (listed,) = await store.list_scripts("production")
+        assert (listed.previews, listed.crons, listed.version_id) == (
+            False,
+            crons,
+            version(2).id,
+        )
+        assert await store.list_scheduled() == [(KEY, ("*/5 * * * *", "0 0 * * mon"))]
+        assert (await store.count_crons("acme"), await store.count_crons("other")) == (2, 0)
+        await store.delete_tenant("acme")
+        assert await store.list_scheduled() == []
+        assert await store.put_previews(KEY, True) is None
+        assert await store.put_crons(KEY, crons) is None
+        again = await store.put_version(version(3))
+        assert (again.previews, again.crons) == (True, ())
+
+    async def test_scripts_are_found_by_name_the_longest_first(self, store: Store) -> None:
+        for name in ("b", "a-b", "c"):
+            await store.put_version(version(1, ScriptKey("production", name)))
+        await store.put_version(version(1, ScriptKey("staging", "x-a-b")))
+        found = await store.find_scripts("production", ["b", "a-b", "x-a-b"])
+        assert [script.key.name for script in found] == ["a-b", "b"]
+        assert await store.find_scripts("production", []) == []
+
+    async def test_a_preview_is_found_by_id_or_alias(self, store: Store) -> None:
+        await store.put_version(replace(version(1), id="0123abcd-1"))
+        await store.add_version(replace(version(2), id="deadbeef-2", alias="try"))
+        await store.add_version(replace(version(3), id="deadbeef-3", alias="deadbeef"))
+        await store.add_version(replace(version(4), id="44444444-4", alias="try"))
+
+        async def found(prefix: str, key: ScriptKey = KEY) -> str | None:
+            preview = await store.find_preview(key, prefix)
+            return None if preview is None else preview.id
+
+        assert await found("0123abcd") == "0123abcd-1"
+        assert await found("try") == "44444444-4"
+        for nothing in ("0123abc", "0123abcd-1", "deadbeef", "", "%", "t"):
+            assert await found(nothing) is None
+        assert await found("try", ScriptKey("production", "acme")) is None
+
+    async def test_a_minute_is_claimed_once(self, store: Store) -> None:
+        assert await store.claim_minute(1000)
+        assert not await store.claim_minute(1000)
+        assert not await store.claim_minute(999)
+        assert await store.claim_minute(1001)
+        # what a clock that was wrong has claimed
+        assert await store.claim_minute(5000)
+        assert await store.claim_minute(1002)

@@ -12,6 +12,10 @@ from gateway.model.script import Cron, Script, ScriptKey, Version
 from gateway.store.sqlite.catalog import COLUMNS, noting_script, script_row, to_script
 from gateway.store.sqlite.connections import Connections
 
+BY_ALIAS: Final = (
+    "SELECT document, number FROM versions WHERE namespace = ? AND name = ?"
+    " AND json_extract(CAST(document AS TEXT), '$.alias') = ? ORDER BY number DESC LIMIT 1"
+)
 _ID_PREFIX: Final = re.compile(r"[0-9a-f]{8}")
 _json = msgspec.json.encode
 _version = msgspec.json.Decoder(Version)
@@ -46,12 +50,7 @@ class SqliteTriggers:
             )
             if rows:
                 return _to_version(rows[0]) if len(rows) == 1 else None
-        rows = await self._db.read(
-            "SELECT document, number FROM versions WHERE namespace = ? AND name = ?"
-            " AND json_extract(CAST(document AS TEXT), '$.alias') = ?"
-            " ORDER BY number DESC LIMIT 1",
-            (*key, prefix),
-        )
+        rows = await self._db.read(BY_ALIAS, (*key, prefix)) if prefix else []
         return _to_version(rows[0]) if rows else None
 
     async def put_previews(self, key: ScriptKey, enabled: bool) -> Script | None:

@@ -15,6 +15,7 @@ from gateway.store.sqlite import SchemaError, SqliteStore
 from gateway.store.sqlite.connections import Connections
 from gateway.store.sqlite.kv import HOSTNAMES, TENANT_OF_VALUE
 from gateway.store.sqlite.migrate import Migration, migrate, shipped
+from gateway.store.sqlite.triggers import BY_ALIAS
 from gateway.store.sqlite.versions import KEEP_VERSIONS
 
 pytestmark = pytest.mark.anyio
@@ -121,6 +122,11 @@ async def test_hostnames_of_a_tenant_are_found_by_index(db: Connections) -> None
     )
     assert len(plan) == 1
     assert "INDEX kv_hostnames_by_tenant" in plan[0][3]
+
+
+async def test_an_alias_is_found_without_reading_the_documents(db: Connections) -> None:
+    (plan,) = await db.read(f"EXPLAIN QUERY PLAN {BY_ALIAS}", ("production", "acme", "staging"))
+    assert "USING INDEX versions_by_alias (namespace=? AND name=? AND <expr>=?)" in plan[-1]
 
 
 async def test_old_versions_go(tmp_path: Path) -> None:
