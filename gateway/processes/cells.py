@@ -14,7 +14,7 @@ from enum import IntEnum
 from hashlib import blake2b
 from typing import Final, Self
 
-ROWS: Final = 1 << 16
+ROWS: Final = 1 << 18
 """Tenants that can be told apart; a power of two. The memory is taken as rows are used."""
 MOST_PROCESSES: Final = 64
 AWAY: Final = 0xFFFFFFFF

@@ -61,29 +61,33 @@ def gates(tables: list[Cells]) -> list[SharedGate]:
     return [SharedGate(queue_seconds=20, cells=cells) for cells in tables]
 
 
+def takes(gate: SharedGate, slots: int = 1) -> bool:
+    return gate.try_enter(request(), route(slots))
+
+
 async def test_what_one_has_the_other_cannot_give(gates: list[SharedGate]) -> None:
-    one, other = (gate.admit(request(), route(2)) for gate in gates)
-    third = gates[0].admit(request(), route(2))
-    assert one.try_enter()
-    assert other.try_enter()
-    assert not third.try_enter()
-    other.leave()
-    assert third.try_enter()
-    one.leave()
-    third.leave()
+    one, other = gates
+    assert takes(one, 2)
+    assert takes(other, 2)
+    assert not takes(one, 2)
+    assert not takes(other, 2)
+    other.leave("acme")
+    assert takes(one, 2)
+    assert not takes(other, 2)
 
 
 async def test_who_waits_gets_what_another_process_gives_back(gates: list[SharedGate]) -> None:
+    one, other = gates
     async with asyncio.timeout(20):
-        held = gates[0].admit(request(), route())
-        assert held.try_enter()
-        waiting = asyncio.create_task(gates[1].admit(request(), route()).__aenter__())
+        assert takes(one)
+        waiting = asyncio.create_task(other.enter(request(), route()))
         await asyncio.sleep(0)
-        assert not gates[1].admit(request(), route()).try_enter()
-        held.leave()
+        assert not takes(other)
+        one.leave("acme")
         await waiting
-        assert not held.try_enter()
-        gates[1].leave("acme")
+        assert not takes(one)
+        other.leave("acme")
+        assert takes(one)
 
 
 async def test_websockets_are_counted_together(gates: list[SharedGate]) -> None:
@@ -97,10 +101,10 @@ async def test_websockets_are_counted_together(gates: list[SharedGate]) -> None:
 async def test_a_process_that_is_gone_holds_nothing(
     gates: list[SharedGate], tables: list[Cells]
 ) -> None:
-    assert gates[1].admit(request(), route()).try_enter()
-    assert not gates[0].admit(request(), route()).try_enter()
+    assert takes(gates[1])
+    assert not takes(gates[0])
     tables[0].clear(1)
-    assert gates[0].admit(request(), route()).try_enter()
+    assert takes(gates[0])
 
 
 @pytest.mark.parametrize("slots", [1, 4])
@@ -144,8 +148,7 @@ async def test_those_who_give_up_leave_nothing_behind(
     row = tables[0].row("acme")
     assert row is not None
     assert [tables[0].total(row, kind) for kind in Kind] == [0, 0, 0]
-    again = [gates[0].admit(request(), route(3)) for _ in range(3)]
-    assert all(permit.try_enter() for permit in again)
+    assert all(takes(gates[0], 3) for _ in range(3))
 
 
 async def test_a_tenant_without_a_row_has_its_part_in_each_process(
@@ -153,8 +156,8 @@ async def test_a_tenant_without_a_row_has_its_part_in_each_process(
 ) -> None:
     monkeypatch.setattr(Cells, "row", lambda self, tenant: None)
     for gate in gates:
-        assert gate.admit(request(), route(2)).try_enter()
-        assert not gate.admit(request(), route(2)).try_enter()
+        assert takes(gate, 2)
+        assert not takes(gate, 2)
 
 
 async def test_rows_are_found_again_in_every_process(tables: list[Cells]) -> None:
