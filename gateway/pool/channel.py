@@ -48,6 +48,8 @@ LINE_COST = 32
 PACE_UNITS = 4096
 """A frame is one unit, and so is a read and each 256 bytes of metadata; after so many the pace is
 looked at."""
+AT_ONCE = 256
+"""Frames that are taken in at one turn of the event loop; a read may bring many thousand."""
 UNIT_NS = 500
 """CPU time that honest code needs for a unit at least. Bytes prepared once and written again and
 again cost their sender next to nothing, and us the same as any other frames."""
@@ -134,12 +136,35 @@ class Channel(asyncio.Protocol):
         """Bytes from the instance."""
         if self.closed:
             return
-        self._receiving = True
         try:
             frames = self._decoder.feed(data)
             self._units += 1 + len(frames)
             if self._units >= PACE_UNITS:
                 self._check_pace()
+        except ProtocolError as error:
+            self._break(error)
+            return
+        self._take_in(frames if len(frames) <= AT_ONCE else self._put_off(frames))
+
+    def _put_off(self, frames: list[Frame]) -> list[Frame]:
+        """The first of many; the rest has its turn when others had theirs, and is all there is."""
+        if self._transport is not None:
+            self._transport.pause_reading()
+        self.loop.call_soon(self._take_rest, frames[AT_ONCE:])
+        return frames[:AT_ONCE]
+
+    def _take_rest(self, frames: list[Frame]) -> None:
+        if self.closed:
+            return
+        if len(frames) > AT_ONCE:
+            frames = self._put_off(frames)
+        elif self._transport is not None:
+            self._transport.resume_reading()
+        self._take_in(frames)
+
+    def _take_in(self, frames: list[Frame]) -> None:
+        self._receiving = True
+        try:
             for frame in frames:
                 if frame.type == _ANSWER:
                     self._answer(frame)

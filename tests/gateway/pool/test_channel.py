@@ -14,7 +14,15 @@ from gateway.model.http import Request
 from gateway.model.plan import Limits
 from gateway.model.route import Route
 from gateway.model.script import ScriptKey, TenantStatus
-from gateway.pool.channel import LINE_COST, MAX_KNOWN, PACE_UNITS, STALE_NS, UNIT_NS, Channel
+from gateway.pool.channel import (
+    AT_ONCE,
+    LINE_COST,
+    MAX_KNOWN,
+    PACE_UNITS,
+    STALE_NS,
+    UNIT_NS,
+    Channel,
+)
 from gateway.pool.exchange import Exchange
 from gateway.pool.logroom import LOG_BYTES, ROOM_PARTS
 from gateway.pool.subrequests import WireSubrequests
@@ -186,6 +194,35 @@ async def test_many_different_heads_are_not_all_remembered(wire: Wire) -> None:
         assert (await exchange.response()).headers == [(b"a", b"%d" % number)]
         wire.channel.forget(exchange)
     assert len(wire.channel._heads) <= MAX_KNOWN
+
+
+async def test_others_have_their_turn_between_thousands_of_frames(wire: Wire) -> None:
+    exchange, other = wire.open(), wire.open()
+    stream = exchange.stream
+    told = asyncio.Event()
+    wire.channel.data_received(
+        log(stream) * (2 * AT_ONCE) + response(stream) + body(stream, b"last") + done(stream)
+    )
+    assert len(exchange.logs) == AT_ONCE
+    # What comes meanwhile waits for what came before.
+    await wire.say(response(other.stream) + body(other.stream) + done(other.stream))
+    asyncio.get_running_loop().call_soon(told.set)
+    await told.wait()
+    assert AT_ONCE < len(exchange.logs) <= 2 * AT_ONCE
+    assert (await exchange.response()).status == 200
+    assert await exchange.next_chunk() == b"last"
+    await exchange.finished()
+    await other.finished()
+    assert not wire.broken.done()
+
+
+async def test_what_waits_for_its_turn_is_forgotten_with_the_channel(wire: Wire) -> None:
+    exchange = wire.open()
+    wire.channel.data_received(log(exchange.stream) * (AT_ONCE + 1))
+    wire.channel.close()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert len(exchange.logs) == AT_ONCE
 
 
 LIES = {
