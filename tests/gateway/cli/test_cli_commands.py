@@ -33,7 +33,7 @@ def test_every_command_has_help_with_examples(waypost: Waypost) -> None:
     commands = ["deploy", "init", "tail", "serve", "demo", "doctor", "login", "plans"]
     groups = {
         "tenants": ["list", "add", "show", "set", "remove", "suspend", "resume"],
-        "routes": ["list", "add", "remove", "import"],
+        "routes": ["list", "add", "verify", "remove", "import"],
         "tokens": ["create", "list", "revoke"],
         "scripts": ["list", "show", "delete"],
         "schedules": ["list", "set", "run"],
@@ -231,6 +231,31 @@ def test_names_stay_in_their_place_in_a_path(waypost: Waypost, api: ScriptedApi)
     ]
 
 
+def test_a_hostname_that_waits_says_what_to_publish(waypost: Waypost, api: ScriptedApi) -> None:
+    row: dict[str, object] = {
+        "hostname": "shop.example",
+        "script": "acme",
+        "status": "pending",
+        "ownership_verification": {"name": "_cf-custom-hostname.shop.example", "value": "v4lue"},
+        "ownership_verification_http": {"http_url": "http://shop.example/.well-known/x"},
+    }
+    api.says("PUT /v1/routes/shop.example", row)
+    at = ("--api", api.url)
+    said = waypost("routes", "add", "shop.example", "acme", *at).stdout
+    assert "waits until it is shown to be yours: it has not been looked for yet" in said
+    assert "_cf-custom-hostname.shop.example" in said
+    assert "v4lue" in said.split()
+    assert "waypost routes verify shop.example" in said
+    verify = "POST /v1/routes/shop.example/verify"
+    api.says(verify, row | {"verification_errors": ["there is no TXT record"]})
+    assert "there is no TXT record" in waypost("routes", "verify", "shop.example", *at).stdout
+    api.says(verify, {"hostname": "shop.example", "script": "acme", "status": "active"})
+    assert "shop.example → acme" in waypost("routes", "verify", "shop.example", *at).stdout
+    api.says("GET /v1/routes", {"routes": [row], "after": ""})
+    assert "shop.example" in waypost("routes", "list", "--pending", *at).stdout
+    assert api.seen[-1].query["status"] == "pending"
+
+
 def test_lists_are_read_page_by_page(
     waypost: Waypost, api: ScriptedApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -338,7 +363,6 @@ def test_tail_reconnects_with_a_word_and_filters(
 
 
 def test_tail_says_that_a_script_is_not_there_yet(waypost: Waypost, api: ScriptedApi) -> None:
-    api.says("GET /client/v4/accounts", {"success": True, "result": [{"id": "platform"}]})
     said = {"code": 10007, "message": "script 'hello' not found"}
     api.says(f"GET {SCRIPT}", {"success": False, "errors": [said]}, 404)
     api.says("GET /v1/scripts/hello/tail", {"error": {"message": "enough"}}, 400)
