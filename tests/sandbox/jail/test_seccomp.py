@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sandbox.jail import seccomp
+from sandbox.jail import seccomp, seccomp_alone
 from sandbox.jail.seccomp_policy import POLICY, Argument, Group
 from sandbox.jail.syscall_numbers import NUMBERS
 
@@ -161,3 +161,16 @@ def test_jumps_fit_and_stay_inside(machine: str) -> None:
 def test_an_unknown_machine_is_refused() -> None:
     with pytest.raises(OSError, match="riscv64"):
         seccomp.compile_policy("riscv64")
+
+
+@pytest.mark.parametrize("machine", MACHINES)
+def test_without_namespaces_it_signals_itself_alone(machine: str) -> None:
+    policy = seccomp.assemble(seccomp.compile_policy(machine, seccomp_alone.ALONE))
+    program = [
+        seccomp.Instruction(*instruction)
+        for instruction in struct.iter_unpack("=HBBI", seccomp_alone.bake(policy, pid=4321))
+    ]
+    number, arch = NUMBERS[machine]["tgkill"], seccomp.AUDIT_ARCH[machine]
+    assert interpret(program, number, arch, (4321, 4321, 6)) == seccomp.RET_ALLOW
+    for other in (1, 4320, 4322, ALL_ONES):
+        assert interpret(program, number, arch, (other, other, 0)) == seccomp.RET_EPERM
