@@ -22,6 +22,7 @@ from gateway.cli import (
     tail,
     tenants,
     tokens,
+    versions,
 )
 from gateway.cli.session import examples
 
@@ -54,6 +55,7 @@ def waypost(
 init.register(app)
 deploy.register(app)
 tail.register(app)
+versions.register(scripts.app)
 app.add_typer(scripts.app, name="scripts", rich_help_panel="Build")
 app.add_typer(schedules.app, name="schedules", rich_help_panel="Build")
 app.add_typer(tenants.app, name="tenants", rich_help_panel="Operate")

@@ -315,8 +315,9 @@ def test_a_bundle_of_very_many_small_files_fits(node: LiveNode) -> None:
     source = """
 import os
 from workers import Response
+COUNT = sum(len(files) for _, _, files in os.walk("/app"))
 def on_fetch(request):
-    return Response(str(sum(len(files) for _, _, files in os.walk("/app"))))
+    return Response(str(COUNT))
 """
     more: dict[str, str | bytes] = {f"d{n}/a.txt": b"x" * 4097 for n in range(4000)}
     assert node.request(deploy(node, "big-many", source, more)).text == "4001"
