@@ -1,7 +1,8 @@
 """Takes connections from a socket that other processes take from, too, each about as many.
 
 Left to themselves, the process that wakes first takes all that come. So whoever has more than
-another steps aside for a moment; who was waited for in vain is busy, and gets none.
+another steps aside for a moment. Who is waited for in vain is busy: the longer, the more are taken
+before it is waited for again.
 """
 
 from __future__ import annotations
@@ -43,6 +44,11 @@ class Acceptor:
         self._open_here = open_here
         self._coming: set[asyncio.Task[object]] = set()
         self._aside = 0
+        self._vain = 1
+        self._fewest = -1
+        """What the process had that was last waited for in vain."""
+        self._ahead = 0
+        """How many may be taken before it is waited for again."""
         self._closed = False
         self._loop = asyncio.get_running_loop()
         self._resume()
@@ -74,19 +80,31 @@ class Acceptor:
         for _ in range(BATCH):
             count = self._count()
             fewest = self._cells.connections(count)
-            if count > fewest + AHEAD and self._aside < TIMES:
-                self._aside += 1
+            if count > fewest + AHEAD and not self._may_go_ahead(fewest):
                 self._rest(ASIDE_SECONDS)
                 return
             if not self._take():
                 return
+
+    def _may_go_ahead(self, fewest: int) -> bool:
+        """Whether to take one more than another has, who was given the time to take it."""
+        if not self._ahead:
+            if self._aside < TIMES:
+                self._aside += 1
+                return False
+            self._aside = 0
+            self._vain = min(BATCH, 2 * self._vain) if fewest == self._fewest else 1
+            self._fewest = fewest
+            self._ahead = self._vain
+        self._ahead -= 1
+        return True
 
     def _take(self) -> bool:
         """Take one; whether there may be another."""
         try:
             client, _ = self._sock.accept()
         except BlockingIOError:
-            self._aside = 0
+            self._aside = self._ahead = 0
             return False
         except ConnectionAbortedError:
             return True
@@ -98,10 +116,7 @@ class Acceptor:
         task = self._loop.create_task(self._connect(client))
         self._coming.add(task)
         task.add_done_callback(self._coming.discard)
-        # One that was waited for in vain; the next is looked at anew.
-        again = self._aside < TIMES
-        self._aside = 0
-        return again
+        return True
 
     async def _connect(self, client: socket.socket) -> None:
         try:
