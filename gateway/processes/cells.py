@@ -10,6 +10,7 @@ import fcntl
 import mmap
 import os
 import threading
+import time
 from enum import IntEnum
 from hashlib import blake2b
 from typing import Final, Self
@@ -23,6 +24,8 @@ _DIGEST: Final = 16
 _CELL: Final = 4
 _STRETCH: Final = 4096
 _UNUSED: Final = bytes(_STRETCH)
+_TRIES: Final = 20
+_TRY_SECONDS: Final = 0.001
 _PROBES: Final = 64
 """Rows looked at for one tenant: with most of them given out, later ones are refused a row."""
 
@@ -82,7 +85,7 @@ class Cells:
     # Tenants
 
     def row(self, tenant: str) -> int | None:
-        """The tenant's row; None when all are given out."""
+        """The tenant's row; None when there is none for it, for now or because all are taken."""
         row = self._known.get(tenant)
         if row is None:
             row = self._find(tenant)
@@ -93,7 +96,8 @@ class Cells:
     def _find(self, tenant: str) -> int | None:
         digest = blake2b(tenant.encode(), digest_size=_DIGEST).digest()
         first = int.from_bytes(digest[:4], "little")
-        fcntl.lockf(self.descriptor, fcntl.LOCK_EX)
+        if not self._lock():
+            return None
         try:
             for step in range(_PROBES):
                 row = (first + step) % ROWS
@@ -106,6 +110,17 @@ class Cells:
             return None
         finally:
             fcntl.lockf(self.descriptor, fcntl.LOCK_UN)
+
+    def _lock(self) -> bool:
+        """Hold the rows, unless a process that was stopped does: nobody waits for that one."""
+        for _ in range(_TRIES):
+            try:
+                fcntl.lockf(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                time.sleep(_TRY_SECONDS)
+            else:
+                return True
+        return False
 
     def write(self, row: int, kind: Kind, value: int) -> None:
         """Say how many this process has."""

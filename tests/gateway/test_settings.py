@@ -100,6 +100,11 @@ routing:
         ),
         ("plans:\n  free:\n    subrequests: -1\n", "3: plans.free.subrequests: -1 is out of range"),
         ("plans:\n  free: {}\n  Pro Max: {}\n", "3: plans.Pro Max: a plan's name"),
+        ("server:\n  processes: 0\n", "2: server.processes: 0 is out of range; use 1 to 64"),
+        (
+            "server: {processes: 2}\nplans:\n  free:\n    instances: 1\n",
+            "4: plans.free.instances: 1 is too few for 2 processes",
+        ),
         ("queue_seconds: .inf\n", "1: queue_seconds: inf is out of range"),
         ("queue_seconds: .nan\n", "1: queue_seconds: nan is out of range"),
         ("egress:\n  timeout_seconds: 0\n", "2: egress.timeout_seconds: 0.0 is out of range"),
