@@ -26,6 +26,8 @@ _ON_SCRIPT: Final = {
 _OTHERS: Final = {
     ("PATCH", f"{WORKER}/script-settings"): "script.settings",
     ("POST", f"{WORKER}/subdomain"): "script.subdomain",
+    ("POST", f"{WORKER}/domains/changeset"): "route.plan",
+    ("PUT", f"{WORKER}/domains/records"): "route.domains",
     ("DELETE", f"{WORKER}/subdomain"): "script.subdomain",
     ("DELETE", f"{ACCOUNT}/workers/services/{{name}}"): "script.delete",
     ("PATCH", f"{ACCOUNT}/workers/workers/{{name}}/versions/latest"): "version.secrets",

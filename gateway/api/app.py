@@ -11,6 +11,7 @@ from gateway.api import (
     absent,
     audit,
     certificates,
+    domains,
     health,
     hostnames,
     identity,
@@ -40,8 +41,8 @@ def create_api(services: Services) -> Starlette:
     """Put the use-cases on HTTP."""
     resources = (
         health, identity, namespaces, scripts, uploads, script_settings, script_versions,
-        secrets, schedules, workers, absent, tenants, hostnames, inventory, keys, tokens, audit,
-        tails, tail_sockets, certificates,
+        secrets, schedules, workers, absent, tenants, hostnames, domains, inventory, keys, tokens,
+        audit, tails, tail_sockets, certificates,
     )  # fmt: skip
     routes = [route for resource in resources for route in resource.routes(services)]
     return Starlette(

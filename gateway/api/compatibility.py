@@ -45,6 +45,9 @@ NOTES: Final[dict[tuple[str, str], str]] = {
     ("DELETE", f"{WORKER}/subdomain"): _ALWAYS_ON,
     ("GET", f"{WORKER}/references"): "nothing refers to a script yet",
     ("PATCH", f"{ACCOUNT}/workers/workers/{{name}}/versions/latest"): "secrets",
+    ("GET", f"{CLOUDFLARE_PREFIX}/zones"): "every name that is asked for is one",
+    ("GET", f"{CLOUDFLARE_PREFIX}/zones/{{zone}}/workers/routes"): "always an empty list",
+    ("PUT", f"{WORKER}/domains/records"): "hostnames that are left out stay",
     **{("GET", f"{ACCOUNT}/{path}"): "always an empty list" for path in EMPTY},
 }
 """What is left out of the calls that exist in part."""

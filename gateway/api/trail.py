@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SAFE: Final = frozenset({"GET", "HEAD"})
 _FORBIDDEN: Final = (403, 409)
+_PLANS: Final = frozenset({"route.plan"})
+"""What only tells what a change would do."""
 _KINDS: Final = {
     "script": Kind.SCRIPT,
     "version": Kind.SCRIPT,
@@ -59,7 +61,7 @@ async def recorded(call: Call, action: str, work: Callable[[], Awaitable[Respons
         raise
     finally:
         INTENT.reset(reset)
-        noted = intent is not None and intent.noted
+        noted = action in _PLANS or (intent is not None and intent.noted)
         if (status < 400 and not noted) or status in _FORBIDDEN or status >= 500:
             await asyncio.shield(asyncio.ensure_future(_write(call, action, status)))
 
@@ -72,7 +74,7 @@ def _intent(call: Call, action: str) -> Intent | None:
     entry, given = _entry(call, action, 200), call.request.path_params
     if action == "route.bulk":
         return Intent(Kind.HOSTNAMES, entry, "")
-    if action == "script.delete_tagged":
+    if action in ("script.delete_tagged", "route.domains"):
         return Intent(kind, entry, many=True)
     # A hostname is stored in another spelling than it may be asked for.
     names: dict[Kind, Any] = {

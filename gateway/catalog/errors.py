@@ -172,6 +172,13 @@ class SecretMissing(ControlError):
     word = "secret_not_found"
 
 
+class HostnameWaits(ControlError):
+    """The hostname has still to be shown to be its tenant's."""
+
+    code = 10016
+    word = "hostname_not_verified"
+
+
 class BadHostname(ControlError):
     """The hostname cannot be routed."""
 

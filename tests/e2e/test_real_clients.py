@@ -461,8 +461,10 @@ def test_the_newest_wrangler(
     assert node.request("newest").json()["word"] == "one"
     wrangler("secret", "put", "SECRET", stdin="hush\n")
     wrangler.word("two")
-    wrangler("deploy", "--message", "the second", "--tag", "v2")
-    answer = node.request("newest").json()
+    custom = {"pattern": "newest.example", "custom_domain": True}
+    wrangler.configure("newest", routes=[custom])
+    assert "newest.example" in wrangler("deploy", "--message", "the second", "--tag", "v2")
+    answer = node.request("newest", headers={"Host": "newest.example"}).json()
     assert (answer["word"], answer["vendored"], answer["secret"]) == ("two", "vendored", "hush")
     wrangler.word("three")
     wrangler("versions", "upload", "--message", "not yet")

@@ -28,8 +28,9 @@ BODIES: Final = {(step.method, step.path): step.kwargs for step in STEPS}
 NOTHING_HERE: Final = {path for path, *_ in absent.ABSENT}
 NOTHING_HERE.update(f"{ACCOUNT}/{path}" for path in absent.EMPTY)
 """What answers everybody alike: there is no such thing on the platform."""
-SHARED: Final = {"namespace", "tag"}
-"""Parameters that are nobody's: namespaces are the operator's, tags belong to their script."""
+SHARED: Final = {"namespace", "tag", "zone"}
+"""Parameters that are nobody's: namespaces are the operator's, tags belong to their script, and
+whatever is asked for is a zone."""
 ABSENT: Final = {
     "account": "gamma",
     "slug": "gamma",
@@ -90,7 +91,9 @@ def endpoints(control: Control) -> Iterator[tuple[str, str, set[str]]]:
 
 
 def url_of(path: str, ids: Mapping[str, str]) -> str:
-    return path.replace("{tag:path}", "a").format(**ids, namespace="production")
+    return path.replace("{tag:path}", "a").format(
+        **ids, namespace="production", zone="beta.example"
+    )
 
 
 def body_of(method: str, path: str) -> dict[str, Any]:

@@ -1,0 +1,119 @@
+"""Custom domains as ``wrangler deploy`` asks for them: hostnames that lead to the script."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from starlette.responses import Response
+from starlette.routing import Route
+
+from gateway.api.body import read_json
+from gateway.api.endpoint import Call, endpoint
+from gateway.api.errors import BadBody
+from gateway.api.faces import CLOUDFLARE_PREFIX, envelope
+from gateway.api.paths import WORKER
+from gateway.api.services import Services
+from gateway.catalog import RoutedHostname
+from gateway.catalog.errors import HostnameMissing, HostnameWaits
+from gateway.model.claim import TXT_NAME
+
+CHANGESET: Final = f"{WORKER}/domains/changeset"
+RECORDS: Final = f"{WORKER}/domains/records"
+ZONES: Final = f"{CLOUDFLARE_PREFIX}/zones"
+ZONE_ROUTES: Final = f"{ZONES}/{{zone}}/workers/routes"
+MAX_DOMAINS: Final = 50
+"""In one request."""
+
+
+class Origin(msgspec.Struct):
+    """One hostname; what else clients say of it means nothing here."""
+
+    hostname: str
+
+
+class Records(msgspec.Struct):
+    """Body of a PUT."""
+
+    origins: list[Origin]
+
+
+def routes(services: Services) -> list[Route]:
+    """The paths of this file."""
+    return [
+        endpoint(services, ZONES, "GET", _zones, about_account=True),
+        endpoint(services, ZONE_ROUTES, "GET", _no_routes, about_account=True),
+        endpoint(services, CHANGESET, "POST", _plan),
+        endpoint(services, RECORDS, "PUT", _put),
+    ]
+
+
+async def _zones(call: Call) -> Response:
+    """Clients look for the zone of a hostname first; here every name is one of its own."""
+    name = call.query("name").lower()[:253]
+    found = [{"id": name, "name": name, "status": "active"}] if name else []
+    page, size = call.count("page", 1, most=10**6), call.count("per_page", 20)
+    shown = found if page == 1 else []
+    info = {"page": page, "per_page": size, "count": len(shown), "total_count": len(found)}
+    return envelope(shown, info=info)
+
+
+async def _no_routes(call: Call) -> Response:
+    """Clients look for patterns that are another Worker's; there are no patterns here."""
+    return envelope([])
+
+
+async def _plan(call: Call) -> Response:
+    """Tell what a PUT of these hostnames would do; hostnames that are left out stay."""
+    await call.services.scripts.get(call.script_key, scope=call.account_scope)
+    added: list[dict[str, Any]] = []
+    updated: list[dict[str, Any]] = []
+    for origin in _few(await read_json(call.request, list[Origin])):
+        try:
+            found = await call.services.hostnames.get(origin.hostname, scope=call.scope)
+        except HostnameMissing:
+            added.append({"hostname": origin.hostname})
+            continue
+        elsewhere = found.record.worker_name != call.path("name")
+        updated.append({**_shown(found), "modified": elsewhere})
+    return envelope({"added": added, "removed": [], "updated": updated, "conflicting": []})
+
+
+async def _put(call: Call) -> Response:
+    """Lead hostnames to the script; one that a tenant has still to verify is said, as an error."""
+    await call.services.scripts.get(call.script_key, scope=call.account_scope)
+    body = await read_json(call.request, Records)
+    hostnames, key = call.services.hostnames, call.script_key
+    routed = []
+    for origin in _few(body.origins):
+        found = await hostnames.put(origin.hostname, key.name, key.namespace, scope=call.scope)
+        if found.claim is not None:
+            # It may have been published since the last deploy.
+            found = await hostnames.verify(found.hostname, scope=call.scope)
+        routed.append(found)
+    for found in routed:
+        if found.claim is not None:
+            raise HostnameWaits(
+                f"{found.hostname} waits until it is shown to be yours: {found.problem}",
+                fix=f"publish a TXT record {TXT_NAME}.{found.hostname} with the text"
+                f" {found.claim.proof}, or as GET /v1/routes/{found.hostname} says; then deploy"
+                " again",
+            )
+    return envelope([_shown(found) for found in routed])
+
+
+def _few(origins: list[Origin]) -> list[Origin]:
+    if len(origins) > MAX_DOMAINS:
+        raise BadBody(f"more than {MAX_DOMAINS} hostnames in one request", fix="send fewer")
+    return origins
+
+
+def _shown(routed: RoutedHostname) -> dict[str, Any]:
+    return {
+        "id": routed.hostname,
+        "hostname": routed.hostname,
+        "service": routed.record.worker_name,
+        "environment": "production",
+        "enabled": routed.claim is None,
+        "previews_enabled": False,
+    }

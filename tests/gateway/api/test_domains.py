@@ -1,0 +1,75 @@
+"""Custom domains, as wrangler asks for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from gateway.model.claim import Claim
+from tests.support.control import Control, script_path, upload_parts
+
+pytestmark = pytest.mark.anyio
+
+
+def worker(account: str) -> str:
+    return f"/client/v4/accounts/{account}/workers/scripts/acme"
+
+
+def body(*hostnames: str) -> list[dict[str, Any]]:
+    # what wrangler says of each
+    return [{"hostname": hostname, "zone_name": "example"} for hostname in hostnames]
+
+
+class Published:
+    """Whether the tenant has published its proof."""
+
+    def __init__(self) -> None:
+        self.yes = False
+
+    async def missing(self, hostname: str, claim: Claim) -> str:
+        return "" if self.yes else "there is no TXT record"
+
+
+async def test_the_operator_routes_at_once(control: Control, operator: httpx.AsyncClient) -> None:
+    await operator.put(script_path("acme"), files=upload_parts())
+    await operator.put("/v1/routes/b.example", json={"script": "acme-2"})
+    base = f"{worker('platform')}/domains"
+    both = body("a.example", "b.example")
+    zones = (await operator.get("/client/v4/zones", params={"name": "a.example"})).json()
+    assert [zone["id"] for zone in zones["result"]] == ["a.example"]
+    assert (await operator.get("/client/v4/zones")).json()["result"] == []
+    plan = await operator.post(f"{base}/changeset?replace_state=true", json=both)
+    found = plan.json()["result"]
+    assert [item["hostname"] for item in found["added"]] == ["a.example"]
+    assert [(item["hostname"], item["modified"]) for item in found["updated"]] == [
+        ("b.example", True)
+    ]
+    assert (found["removed"], found["conflicting"]) == ([], [])
+    put = await operator.put(f"{base}/records", json={"override_scope": True, "origins": both})
+    assert [item["service"] for item in put.json()["result"]] == ["acme", "acme"]
+    assert (await operator.get("/v1/routes/b.example")).json()["script"] == "acme"
+    crowd = body(*(f"h{number}.example" for number in range(51)))
+    assert (await operator.post(f"{base}/changeset", json=crowd)).status_code == 400
+    assert (await operator.put(f"{base}/records", json={"origins": crowd})).status_code == 400
+
+
+async def test_a_tenant_is_told_what_to_publish(
+    control: Control, operator: httpx.AsyncClient
+) -> None:
+    published = control.services.hostnames.proofs = Published()
+    await operator.put(script_path("acme"), files=upload_parts())
+    token = (await operator.post("/v1/tenants/acme/tokens")).json()["token"]
+    records, wanted = f"{worker('acme')}/domains/records", {"origins": body("a.example")}
+    async with control.client(token) as client:
+        answer = await client.put(records, json=wanted)
+        proof = (await client.get("/v1/routes/a.example")).json()["ownership_verification"]
+        assert answer.status_code == 400
+        assert answer.json()["errors"][0]["code"] == 10016
+        assert "there is no TXT record" in answer.text
+        assert proof["name"] in answer.text
+        assert proof["value"] in answer.text
+        published.yes = True
+        assert (await client.put(records, json=wanted)).json()["success"] is True
+        assert (await client.get("/v1/routes/a.example")).json()["status"] == "active"
