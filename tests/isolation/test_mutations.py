@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
-from .mutations import MUTATIONS, ROOT, Mutation, apply
+from .mutations import MUTATIONS, PAGE, ROOT, Mutation, apply
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
@@ -26,3 +27,12 @@ def test_every_file_of_the_jail_is_mutated() -> None:
     without_barrier = {"__init__.py", "syscalls.py", "syscall_numbers.py", "host_probe.py"}
     files = {path.name for path in (ROOT / "sandbox" / "jail").glob("*.py")}
     assert files - mutated - without_barrier == set()
+
+
+def test_the_page_says_of_each_which_test_noticed() -> None:
+    rows = re.findall(r"^\| (.+) \| `(.+)` \|$", PAGE.read_text(), re.MULTILINE)
+    assert [name for name, _ in rows] == [mutation.name for mutation in MUTATIONS]
+    for name, test in rows:
+        path, _, function = test.removesuffix(" (does not end)").partition("::")
+        assert not function or f"def {function}(" in (ROOT / "tests" / path).read_text(), name
+        assert (ROOT / "tests" / path).is_file()
