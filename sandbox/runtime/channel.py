@@ -29,7 +29,11 @@ from sandbox.protocol import (
 
 _RECEIVE_BYTES = 256 * 1024
 _HOLD_SECONDS = 0.0002
-"""An answer that is ready waits this long at most for others of the same batch."""
+"""An answer that is ready this soon after its batch came in waits for the others of it."""
+_SLOW_SECONDS = 0.005
+"""A batch that takes longer has a handler in it that holds up the others' answers."""
+_PROMPT_SECONDS = 1.0
+"""After such a batch no answer waits for so long."""
 _CREDIT_STEP = WINDOW // 2
 
 
@@ -48,6 +52,7 @@ class Channel:
         self._lock = threading.Lock()
         self._held = b""
         self._holding_since = 0.0
+        self._prompt_until = 0.0
         self._on_lost = on_lost
 
     @property
@@ -101,13 +106,18 @@ class Channel:
         if len(self._pending) == 1:
             self.dispatch_pending()
             return
-        self._holding_since = time.monotonic()
+        began = time.monotonic()
+        if began > self._prompt_until:
+            self._holding_since = began
         try:
             self.dispatch_pending()
         finally:
             self._holding_since = 0.0
             if self._held:
                 self.send(b"")
+            ended = time.monotonic()
+            if ended - began > _SLOW_SECONDS:
+                self._prompt_until = ended + _PROMPT_SECONDS
 
     def dispatch_pending(self) -> None:
         """Dispatch frames read while something else was waited for."""

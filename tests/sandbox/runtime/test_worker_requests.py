@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -391,3 +392,28 @@ def on_fetch(request):
 """
     instance.load(source)
     assert instance.get(method="POST", body=b"later").body == b"read later"
+
+
+def test_after_a_slow_batch_an_answer_does_not_wait_for_the_handlers_after_it(
+    instance: Instance,
+) -> None:
+    instance.load("""
+import time
+async def on_fetch(request):
+    if request.url.endswith("/quick"):
+        return "quick"
+    time.sleep(float(request.url.rsplit("/", 1)[1]))
+    return str(time.monotonic())
+""")
+    for _ in range(20):
+        instance.get("/quick")
+    waited = 0
+    for slow in ("/0.02", *["/0.2"] * 5):
+        # While one handler blocks the process the next requests gather, and come as one batch.
+        blocking = instance.open("/0.02")
+        first, second = instance.open("/quick"), instance.open(slow)
+        instance.finish(blocking)
+        instance.finish(first)
+        seen = time.monotonic()
+        waited += seen > float(instance.finish(second).body)
+    assert waited <= 1, "only before it was known that they are slow"
