@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -82,10 +83,14 @@ class LiveNode:
 
 
 class Tail:
-    """Collects tail events in the background."""
+    """Collects tail events in the background: those of what happens after it was opened.
+
+    The event of a request follows its answer, so one that was answered before may still be told.
+    """
 
     def __init__(self, api: httpx.Client, path: str) -> None:
         self.events: list[dict[str, Any]] = []
+        self._opened = time.time() * 1000
         self._changed = threading.Condition()
         self._connected = threading.Event()
         self._client = httpx.Client(base_url=api.base_url, headers=api.headers, timeout=60)
@@ -106,12 +111,17 @@ class Tail:
                     if self._closing:
                         return
                     if line.startswith("data: "):
-                        with self._changed:
-                            self.events.append(json.loads(line[6:]))
-                            self._changed.notify_all()
+                        self._add(json.loads(line[6:]))
         except httpx.HTTPError:
             if not self._closing:
                 raise
+
+    def _add(self, event: dict[str, Any]) -> None:
+        if event["eventTimestamp"] <= int(self._opened):
+            return
+        with self._changed:
+            self.events.append(event)
+            self._changed.notify_all()
 
     def wait(self, count: int = 1, timeout: float = 10) -> list[dict[str, Any]]:
         """The first ``count`` events."""
