@@ -16,10 +16,12 @@ import itertools
 import logging
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Barrier
 from typing import Final
 
 logger = logging.getLogger(__name__)
@@ -156,6 +158,18 @@ class Group:
         lines = (line.split() for line in _read(self._oom_file).splitlines())
         return any(line[0] == "oom_kill" and line[1] != "0" for line in lines if len(line) > 1)
 
+    @property
+    def threads(self) -> Executor:
+        """Where to ask it: the kernel may keep whoever asks waiting for others."""
+        return self._owner.threads
+
+    def discard(self) -> None:
+        """Have it removed, in another thread.
+
+        The kernel has whoever removes a group wait for those that are put into one: 20 ms and more.
+        """
+        self._owner.later(self.remove)
+
     def remove(self) -> None:
         """Remove it once its process is dead; what is still dying is removed later."""
         if not self.try_remove():
@@ -187,11 +201,14 @@ class Cgroups:
         except OSError as error:
             self._unlock()
             raise CgroupsUnavailable(str(error)) from error
+        self.threads = _threads(2)
+        """For what waits; begun at once, since the kernel has new threads wait for moves too."""
+        self._janitor = _threads(1)
 
     def add(self, pid: int, memory_bytes: int, tasks: int) -> Group:
         """Put a process into a group of its own. Raises OSError; nothing is left then.
 
-        The one method that may run in any thread.
+        May run in any thread.
         """
         name = str(next(self._numbers))
         own = {key: path / name for key, path in self._directories.items()}
@@ -210,8 +227,15 @@ class Cgroups:
             raise
         return group
 
+    def later(self, act: Callable[[], None]) -> None:
+        """Act in the thread that removes groups; when all are closed they are removed anyway."""
+        with suppress(RuntimeError):
+            self._janitor.submit(act)
+
     def close(self) -> None:
-        """Remove every group that is empty, and what others left."""
+        """Remove every group that is empty, and what others left. May be called in any thread."""
+        self._janitor.shutdown()
+        self.threads.shutdown()
         self.sweep()
         for directory in dict.fromkeys(self._directories.values()):
             _remove_tree(directory)
@@ -220,7 +244,6 @@ class Cgroups:
 
     def sweep(self) -> None:
         """Try again to remove what was still dying."""
-
         self.lingering = [group for group in self.lingering if not group.try_remove()]
 
     def _make(self) -> dict[str, Path]:
@@ -256,6 +279,16 @@ class Cgroups:
                             _remove_tree(directory)
                     finally:
                         os.close(fd)
+
+
+def _threads(count: int) -> ThreadPoolExecutor:
+    """An executor whose threads have all begun."""
+    executor = ThreadPoolExecutor(count, "cgroups")
+    begun = Barrier(count + 1)
+    for _ in range(count):
+        executor.submit(begun.wait)
+    begun.wait()
+    return executor
 
 
 def _delegate(place: Place) -> None:

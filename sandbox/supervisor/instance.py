@@ -53,11 +53,13 @@ class Sandbox:
         self._pidfd = pidfd
         self._clock = CpuClock(self.pid)
         self._closed = False
+        self._gone = False
+        """It has been reaped: its pid may be another's now."""
         self._wire_detached = False
 
     def cpu_ns(self, *, exact: bool) -> int:
         """Return CPU time used, all threads. Raises ProcessLookupError when the process is gone."""
-        if self.exited.done():
+        if self._gone:
             raise ProcessLookupError(f"process {self.pid} has been reaped")
         return self._clock.read(exact=exact)
 
@@ -88,14 +90,15 @@ class Sandbox:
 
     def give_way(self, on: bool) -> None:
         """Let other instances go first, or stop doing so."""
-        if not self.exited.done():
+        if not self._gone:
             self._clock.give_way(on)
 
     def enclose(self, group: Group) -> None:
         """Take over the cgroup that it is in; it is removed when the process has been reaped."""
-        self.group = group
-        if self.exited.done():
-            self.group.remove()
+        if self._gone:
+            group.discard()
+        else:
+            self.group = group
 
     def interrupt(self) -> None:
         """Send SIGXCPU, on which the runtime raises in the tenant's frame."""
@@ -123,11 +126,28 @@ class Sandbox:
 
     def reaped(self, status: ExitStatus) -> None:
         """Take note of the end."""
-        if self.group is not None:
-            if self.group.ran_out_of_memory():
-                status = msgspec.structs.replace(status, out_of_memory=True)
-            self.group.remove()
-            self.group = None
+        self._gone = True
+        group, self.group = self.group, None
+        if group is None:
+            self._end(status)
+        elif status.signal != signal.SIGKILL:
+            group.discard()
+            self._end(status)
+        else:
+            self._ask_why(group, status)
+
+    def _ask_why(self, group: Group, status: ExitStatus) -> None:
+        """End it with what its cgroup says."""
+
+        def tell(asked: asyncio.Future[bool]) -> None:
+            group.discard()
+            out_of_memory = not asked.cancelled() and asked.result()
+            self._end(msgspec.structs.replace(status, out_of_memory=out_of_memory))
+
+        loop = asyncio.get_running_loop()
+        loop.run_in_executor(group.threads, group.ran_out_of_memory).add_done_callback(tell)
+
+    def _end(self, status: ExitStatus) -> None:
         if not self.exited.done():
             self.exited.set_result(status)
 

@@ -156,7 +156,7 @@ class Supervisor:
             await each.close()
         self._retired.clear()
         if self._cgroups is not None:
-            self._cgroups.close()
+            await asyncio.to_thread(self._cgroups.close)
             self._cgroups = None
 
     def _open_cgroups(self) -> None:
@@ -177,7 +177,7 @@ class Supervisor:
         memory_bytes = sandbox.base_rss_bytes + sandbox.spec.memory_bytes
         # In a thread: moving a process waits, now and then 20 ms, for others that fork or exit.
         adding = asyncio.get_running_loop().run_in_executor(
-            None, self._cgroups.add, sandbox.pid, memory_bytes, rlimits.THREADS
+            self._cgroups.threads, self._cgroups.add, sandbox.pid, memory_bytes, rlimits.THREADS
         )
         try:
             group = await asyncio.shield(adding)
@@ -330,7 +330,7 @@ def _unfit(barrier: ladder.Barrier, level: str) -> HostUnfit:
 
 def _discard_group(adding: asyncio.Future[cgroups.Group]) -> None:
     if not adding.cancelled() and adding.exception() is None:
-        adding.result().remove()
+        adding.result().discard()
 
 
 def _needs_user_namespace() -> bool:

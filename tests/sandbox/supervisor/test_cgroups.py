@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +15,8 @@ import pytest
 
 from sandbox import MIB, HostUnfit, SandboxSpec, Supervisor, SupervisorSettings
 from sandbox.supervisor import cgroups
-from sandbox.supervisor.cgroups import OWN_LEAF, PREFIX, Cgroups, CgroupsUnavailable, Place
+from sandbox.supervisor.cgroups import OWN_LEAF, PREFIX, Cgroups, CgroupsUnavailable, Group, Place
+from tests.support.served import wait_until
 
 pytestmark = pytest.mark.isolation
 
@@ -159,10 +162,41 @@ async def test_each_instance_has_its_own_and_it_is_gone_with_it(place: Place) ->
     first.close()
     status = await first.exited
     assert not status.out_of_memory
-    assert not any(directory.exists() for directory in directories)
+    await asyncio.to_thread(wait_until, lambda: not any(path.exists() for path in directories))
     await supervisor.close()
     second.close()
     assert not any(directory.parent.exists() for directory in directories)
+
+
+@pytest.mark.anyio
+async def test_the_loop_does_not_wait_for_groups_to_be_removed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel has whoever removes one wait for moves, long enough for visitors to notice."""
+    removed_in, asked_in = list[int](), list[int]()
+    remove, ask = Group.try_remove, Group.ran_out_of_memory
+
+    def note_removal(group: Group) -> bool:
+        removed_in.append(threading.get_ident())
+        return remove(group)
+
+    def note_question(group: Group) -> bool:
+        asked_in.append(threading.get_ident())
+        return ask(group)
+
+    monkeypatch.setattr(Group, "try_remove", note_removal)
+    monkeypatch.setattr(Group, "ran_out_of_memory", note_question)
+    supervisor = Supervisor(SupervisorSettings(cgroups="required"))
+    await supervisor.start()
+    sandbox = await supervisor.spawn(SandboxSpec())
+    sandbox.close()
+    await sandbox.exited
+    with pytest.raises(ProcessLookupError):
+        sandbox.cpu_ns(exact=False)
+    await supervisor.close()
+    assert removed_in
+    assert asked_in
+    assert threading.get_ident() not in {*removed_in, *asked_in}
 
 
 # Finding them, on hosts that are not this one
