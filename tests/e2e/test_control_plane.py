@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.support.node import SCRIPTS, LiveNode
-from tests.support.served import serve
+from tests.support.served import serve, wait_until
 
 SOURCE = """
 from workers import Response
@@ -25,7 +25,7 @@ def test_what_is_deleted_leaves_the_metrics(node: LiveNode, path: str) -> None:
     node.deploy("gone", SOURCE)
     assert node.request("gone").text == "here"
     count = 'waypost_requests_total{namespace="production",tenant="gone"'
-    assert count in node.api.get("/metrics").text
+    wait_until(lambda: count in node.api.get("/metrics").text, 20)
     assert node.api.delete(path).is_success
     assert count not in node.api.get("/metrics").text
 

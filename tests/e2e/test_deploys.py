@@ -9,6 +9,7 @@ from threading import Event
 import httpx
 
 from tests.support.node import SCRIPTS, LiveNode
+from tests.support.served import wait_until
 
 ANSWER = """
 from workers import Response
@@ -190,12 +191,15 @@ def test_the_control_api_is_not_on_the_tenants_port(node: LiveNode) -> None:
 def test_metrics_name_tenant_script_outcome_and_status(node: LiveNode) -> None:
     node.deploy("metered", ANSWER.format("x"))
     node.request("metered")
+
+    def counted() -> list[str]:
+        lines = node.api.get("/metrics").text.splitlines()
+        known = [line for line in lines if 'script="metered"' in line]
+        return [line for line in known if line.startswith("waypost_requests_total{")]
+
+    wait_until(lambda: bool(counted()), 20)
+    [line] = counted()
     text = node.api.get("/metrics").text
-    line = next(
-        line
-        for line in text.splitlines()
-        if line.startswith("waypost_requests_total{") and 'script="metered"' in line
-    )
     assert 'tenant="metered"' in line
     assert 'outcome="ok"' in line
     assert 'status="200"' in line

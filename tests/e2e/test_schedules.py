@@ -96,10 +96,11 @@ def test_a_schedule_calls_its_script_and_is_told_of(node: LiveNode) -> None:
     assert event["cpuTime"] > 0
     assert node.request("timed").text == "asked"
 
-    metrics = node.api.get("/metrics").text
     labels = 'namespace="production",tenant="timed",script="timed"'
+    asked = f'waypost_requests_total{{{labels},outcome="ok",status="200"}} 1\n'
+    wait_until(lambda: asked in node.api.get("/metrics").text, 20)
+    metrics = node.api.get("/metrics").text
     assert f'waypost_scheduled_runs_total{{{labels},outcome="ok"}} 1\n' in metrics
-    assert f'waypost_requests_total{{{labels},outcome="ok",status="200"}} 1\n' in metrics
     assert 'script="timed",outcome="ok",status="204"' not in metrics
 
     def line() -> dict[str, Any] | None:

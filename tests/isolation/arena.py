@@ -209,12 +209,9 @@ class Arena:
 
     def event_of(self, path: str) -> dict[str, Any]:
         """What the tail says of the request of that path; every path is asked for once."""
-        count = 0
-        while True:
-            count += 1
-            event = self.tail.wait(count, PATIENCE_SECONDS)[-1]
-            if event["event"]["request"]["url"].endswith(path):
-                return event
+        return self.tail.find(
+            lambda event: bool(event["event"]["request"]["url"].endswith(path)), PATIENCE_SECONDS
+        )
 
     # Looking
 

@@ -123,12 +123,27 @@ class Tail:
             self.events.append(event)
             self._changed.notify_all()
 
-    def wait(self, count: int = 1, timeout: float = 10) -> list[dict[str, Any]]:
-        """The first ``count`` events."""
+    def wait(self, count: int = 1, timeout: float = 20) -> list[dict[str, Any]]:
+        """The first ``count`` events, in the order in which what they tell of began.
+
+        Two requests end in any order: an answer may be with its client before its invocation is
+        over, and the next one is served by another process meanwhile.
+        """
         with self._changed:
             arrived = self._changed.wait_for(lambda: len(self.events) >= count, timeout)
             assert arrived, f"{len(self.events)} of {count} events arrived: {self.events}"
-            return self.events[:count]
+            return sorted(self.events, key=lambda event: event["eventTimestamp"])[:count]
+
+    def find(self, wanted: Callable[[dict[str, Any]], bool], timeout: float = 20) -> dict[str, Any]:
+        """The newest of the events that are wanted, once there is one."""
+
+        def look() -> dict[str, Any] | None:
+            return next((event for event in reversed(self.events) if wanted(event)), None)
+
+        with self._changed:
+            found = self._changed.wait_for(look, timeout)
+            assert found is not None, f"not among {len(self.events)} events"
+            return found
 
     def close(self) -> None:
         self._closing = True

@@ -174,4 +174,7 @@ async def test_what_cannot_be_made_is_tried_less_and_less_often(anyio_backend: s
         await enough.wait()
     await spares.close()
     pauses = [later - earlier for earlier, later in itertools.pairwise(tried)]
-    assert pauses == pytest.approx([0.1, 0.2, 0.4], rel=0.5)
+    # A machine that stands still makes them longer, and never shorter.
+    assert all(pause > 0.9 * least for pause, least in zip(pauses, (0.1, 0.2, 0.4), strict=True)), (
+        pauses
+    )
