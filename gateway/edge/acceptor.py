@@ -1,8 +1,9 @@
-"""Takes connections from a socket that other processes take from, too, each about as many.
+"""Takes connections from a socket, many at a turn of the event loop: who comes next must not have
+to wait for as many turns as somebody else has made connections.
 
-Left to themselves, the process that wakes first takes all that come. So whoever has more than
-another steps aside for a moment. Who is waited for in vain is busy: the longer, the more are taken
-before it is waited for again.
+Other processes may take from it, too, each about as many. Left to themselves, the one that wakes
+first takes all that come. So whoever has more than another steps aside for a moment. Who is waited
+for in vain is busy: the longer, the more are taken before it is waited for again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import socket
 from collections.abc import Callable
 from typing import Final
 
-from gateway.processes.cells import Cells
+from gateway.processes.cells import AWAY, Cells
 
 logger = logging.getLogger(__name__)
 
@@ -35,9 +36,10 @@ class Acceptor:
         self,
         sock: socket.socket,
         make: Callable[[], asyncio.Protocol],
-        cells: Cells,
+        cells: Cells | None,
         open_here: Callable[[], int],
     ) -> None:
+        """``cells``: where processes that share the socket tell how many they have."""
         self._sock = sock
         self._make = make
         self._cells = cells
@@ -57,7 +59,8 @@ class Acceptor:
         """Take no more."""
         self._closed = True
         self._loop.remove_reader(self._sock)
-        self._cells.away()
+        if self._cells is not None:
+            self._cells.away()
 
     async def wait_closed(self) -> None:
         """Return when those that were taken are connections."""
@@ -66,7 +69,7 @@ class Acceptor:
 
     def _resume(self) -> None:
         if not self._closed:
-            self._cells.connections(self._count())
+            self._tell(self._count())
             self._loop.add_reader(self._sock, self._ready)
 
     def _rest(self, seconds: float) -> None:
@@ -76,10 +79,14 @@ class Acceptor:
     def _count(self) -> int:
         return self._open_here() + len(self._coming)
 
+    def _tell(self, count: int) -> int:
+        """Say how many there are here; the fewest of any other process."""
+        return self._cells.connections(count) if self._cells is not None else AWAY
+
     def _ready(self) -> None:
         for _ in range(BATCH):
             count = self._count()
-            fewest = self._cells.connections(count)
+            fewest = self._tell(count)
             if count > fewest + AHEAD and not self._may_go_ahead(fewest):
                 self._rest(ASIDE_SECONDS)
                 return

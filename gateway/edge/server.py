@@ -44,14 +44,11 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen."""
-        if self._cells is None:
-            await super().startup(sockets)
-        else:
-            await super().startup([])
-            self.servers = [
-                cast("asyncio.Server", Acceptor(sock, self._connection, self._cells, self._open))
-                for sock in sockets or []
-            ]
+        await super().startup([])
+        self.servers = [
+            cast("asyncio.Server", Acceptor(sock, self._connection, self._cells, self._open))
+            for sock in sockets or []
+        ]
         self.up.set()
 
     def _connection(self) -> asyncio.Protocol:

@@ -7,10 +7,16 @@ import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
+import uvicorn
+import uvloop
 
+from gateway.config import Http
 from gateway.edge.acceptor import Acceptor
+from gateway.edge.connection import HttpConnection
+from gateway.edge.server import Server
 from gateway.processes.cells import Cells
 
 pytestmark = pytest.mark.anyio
@@ -118,3 +124,32 @@ async def test_one_that_is_closed_leaves_all_to_the_other(
     await gone(*here)
     both[0].close()
     other.close()
+
+
+def test_nobody_waits_for_as_many_turns_as_others_have_connections(
+    listening: socket.socket,
+) -> None:
+    async def turns() -> int:
+        async def nothing(scope: object, receive: object, send: object) -> None: ...
+
+        kind = partial(HttpConnection, bounds=Http())
+        config = uvicorn.Config(nothing, http=kind, lifespan="off", log_config=None)  # type: ignore[arg-type]
+        server = Server(config)
+        task = asyncio.create_task(server.serve(sockets=[listening.dup()]))
+        await server.up.wait()
+        count = 0
+        while len(server.server_state.connections) < len(clients):
+            await asyncio.sleep(0)
+            count += 1
+        server.should_exit = True
+        for client in clients:
+            client.close()
+        await task
+        return count
+
+    with ExitStack() as stack:
+        clients = [stack.enter_context(socket.socket()) for _ in range(256)]
+        for client in clients:
+            client.connect(listening.getsockname())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            assert runner.run(turns()) < len(clients) // 4
