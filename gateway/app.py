@@ -67,6 +67,7 @@ from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tail import TailHub
 from gateway.triggers.schedules import Scheduler
 from sandbox import MIB, Supervisor, SupervisorSettings, Watchdog
+from gateway.upkeep import begin_upkeep
 
 logger = logging.getLogger(__name__)
 
@@ -298,6 +299,7 @@ class Node:
             origin_of=addresses.origin,
             may_have_certificate=CertificateNames(rooms.resolver).allows,
         )
+        stack.push_async_callback(begin_upkeep(self.config, services, store).close)
 
     def _control(self, services: Services) -> object:
         api: object = create_api(services)

@@ -119,6 +119,8 @@ def _numbers(config: Config) -> _Problem | None:
         (("runtime", "startup_wall_ms"), 1),
         (("egress", "timeout_seconds"), 0.001),
         (("control", "requests"), 0),
+        (("audit", "keep_days"), 0),
+        (("hostnames", "recheck_seconds"), 0),
         (("rollback", "error_percent"), 0),
         (("rollback", "requests"), 1),
         (("rollback", "seconds"), 1),

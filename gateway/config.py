@@ -94,6 +94,8 @@ class HostnameRules(_Section, frozen=True, kw_only=True, forbid_unknown_fields=T
     resolver: str = ""
     """Name server that TXT records are asked of, ``192.0.2.1`` or ``192.0.2.1:53``; empty: the
     host's."""
+    recheck_seconds: float = 300.0
+    """How often the platform itself looks at hostnames that wait; 0: only when it is asked to."""
 
 
 class Runtime(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -158,6 +160,13 @@ class Control(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 class Rollback(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When a new deployment is undone by the platform."""
+class AuditRules(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the audit log is kept."""
+
+    keep_days: int = 0
+    """Entries older than so many days are removed; 0: none ever is."""
+
+
 
     error_percent: float = 0.0
     """How many of a hundred requests more than before may fail; 0: nothing is undone."""
@@ -243,6 +252,7 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     control: Control = Control()
     rollback: Rollback = Rollback()
     secrets: Secrets = Secrets()
+    audit: AuditRules = AuditRules()
     access_log: AccessLog = AccessLog()
     insecure_no_sandbox: bool = False
     """Development only; set by ``--insecure-no-sandbox``."""

@@ -9,17 +9,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
+import msgspec
 from cachetools import LRUCache, TTLCache
 
 from gateway.accounts import Principal
 from gateway.api.errors import TooManyFailures, TooManyRequests
 from gateway.config import Control
+from gateway.store.base import KeyValueStore
 
 WINDOW_SECONDS: Final = 300.0
 _REMEMBERED: Final = 20_000
+_KEPT: Final = 2000
+"""Tokens whose spending outlives the node: those that have spent most."""
+_KEY: Final = "control:spent"
 
 Clock = Callable[[], float]
 
@@ -46,6 +51,19 @@ class Buckets:
         """The same without taking."""
         level, _ = self._level(key)
         return 0 if level >= 1 or not self._amount else math.ceil((1 - level) / self._rate)
+
+    def spent(self) -> dict[str, float]:
+        """What is used up at present, of those keys that have used most."""
+        used = ((key, self._amount - self._level(key)[0]) for key in tuple(self._levels))
+        most = sorted((item for item in used if item[1] >= 1), key=lambda item: item[1])
+        return dict(most[-_KEPT:])
+
+    def spend(self, spent: Mapping[str, float], seconds: float) -> None:
+        """Use up what was used up so many seconds ago, and has not been refilled since."""
+        for key, used in spent.items():
+            level, now = self._level(key)
+            left = min(max(used - seconds * self._rate, 0.0), self._amount)
+            self._levels[key] = (max(level - left, 0.0), now)
 
     def _level(self, key: str) -> tuple[float, float]:
         now = self._clock()
@@ -83,3 +101,51 @@ class Guard:
         wait = buckets.take(principal.token_id)
         if wait:
             raise TooManyRequests("this token has made too many requests", wait)
+
+    def spent(self) -> Spent:
+        """What tokens have spent, as of now."""
+        return Spent(time.time_ns() // 1_000_000, self._tenants.spent(), self._operators.spent())
+
+    def spend(self, spent: Spent) -> None:
+        """Count what was spent before this node started."""
+        seconds = max(0.0, time.time() - spent.at_ms / 1000)
+        self._tenants.spend(spent.tenants, seconds)
+        self._operators.spend(spent.operators, seconds)
+
+
+class Spent(msgspec.Struct, frozen=True):
+    """Requests that still count, by the id of their token."""
+
+    at_ms: int
+    tenants: dict[str, float]
+    operators: dict[str, float]
+
+
+class Spendings:
+    """Keeps what tokens have spent in the store, so that a restart is no new allowance.
+
+    Failures are not kept: a token is known to be good where it was good before, which a new node
+    does not remember, and would be refused for its neighbours' mistakes.
+    """
+
+    def __init__(self, store: KeyValueStore, guard: Guard) -> None:
+        self._store = store
+        self._guard = guard
+        self._kept: tuple[set[str], float] | None = None
+
+    async def keep(self) -> None:
+        """Read what the last node kept, the first time; then write down what is new."""
+        if self._kept is None:
+            await self._read()
+        spent = self._guard.spent()
+        amounts = spent.tenants | spent.operators
+        now = (set(amounts), round(sum(amounts.values())))
+        if now != self._kept:
+            await self._store.put(_KEY, msgspec.json.encode(spent))
+        self._kept = now
+
+    async def _read(self) -> None:
+        value = await self._store.get(_KEY)
+        self._kept = (set(), 0)
+        if value is not None:
+            self._guard.spend(msgspec.json.decode(value, type=Spent))

@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 
 from gateway import __version__
 from gateway.api import (
+    audit,
     hostnames,
     namespaces,
     schedules,
@@ -85,7 +86,8 @@ _QUERIES: Final[dict[str, tuple[str, ...]]] = {
     "/v1/tenants": ("after", "limit"),
     "/v1/routes": ("prefix", "after", "limit"),
     "/v1/scripts": ("namespace", "cursor", "limit", "tags"),
-    "/v1/audit": ("tenant", "actor", "action", "target", "before", "limit"),
+    audit.PATH: (*audit.FILTERS, "before", "limit"),
+    audit.EXPORT: ("format", *audit.FILTERS),
     "/v1/tls/ask": ("domain",),
     tail_sockets.PATH: ("secret",),
     SCRIPTS: ("tags", "cursor", "limit", *_PAGED),
@@ -248,6 +250,8 @@ def _content(method: str, path: str, envelope: dict[str, Any]) -> dict[str, Any]
         return {"*/*": {}}
     if path in _STREAMS:
         return {"text/event-stream": {}}
+    if path == audit.EXPORT:
+        return {"application/x-ndjson": {}, "text/csv": {}}
     if path == "/metrics":
         return {"text/plain": {}}
     if path == PAGE:

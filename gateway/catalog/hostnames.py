@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Final, NamedTuple, Protocol
 
@@ -151,6 +152,10 @@ class Hostnames:
         """Hostnames that wait to be verified; of all tenants when ``scope`` is None."""
         found = await self._claims.list(scope, after=after, limit=limit)
         return [RoutedHostname(name, claim.record, claim) for name, claim in found]
+
+    def claims(self) -> AsyncIterator[list[tuple[str, Claim]]]:
+        """All that waits, a page at a time, for whoever looks at it unasked."""
+        return self._claims.pages()
 
     async def _route(self, name: str, record: HostnameRecord) -> None:
         try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import AsyncIterator
 from typing import Final
 
 import msgspec
@@ -22,7 +23,7 @@ MAX_CLAIMS: Final = 100
 """Hostnames of one tenant that wait at once."""
 DAYS: Final = 14
 """How long a claim waits."""
-
+_PAGE: Final = 100
 
 _decoder = msgspec.json.Decoder(Claim)
 
@@ -58,6 +59,17 @@ class Claims:
     async def get(self, hostname: str, tenant: str) -> Claim | None:
         """A tenant's claim; None when there is none, or it is too old."""
         return _read(await self._store.get(_key(hostname, tenant)))
+
+    async def pages(self) -> AsyncIterator[list[tuple[str, Claim]]]:
+        """Hostnames and claims of all tenants, a page at a time; what is too old is removed."""
+        after = PREFIX
+        while rows := await self._store.list(PREFIX, after=after, limit=_PAGE):
+            found = [(key, _read(value)) for key, value in rows]
+            for key, claim in found:
+                if claim is None:
+                    await self._store.delete(key)
+            yield [(key.rpartition(":")[2], claim) for key, claim in found if claim is not None]
+            after = rows[-1][0]
 
     async def list(
         self, tenant: str | None, *, after: str = "", limit: int = 100

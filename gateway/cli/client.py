@@ -113,6 +113,20 @@ class ControlClient:
         except httpx.TransportError as error:
             raise ConnectionLostError(f"lost the connection to {self.api}: {error}") from error
 
+    @contextmanager
+    def download(self, path: str, params: Mapping[str, str]) -> Iterator[Iterator[bytes]]:
+        """The bytes of a long answer, as they come; one that is cut short is an error."""
+        try:
+            with self._http.stream("GET", path, params=params, timeout=_LONG) as response:
+                if not response.is_success:
+                    response.read()
+                    raise _refusal(response)
+                yield response.iter_bytes()
+        except httpx.ConnectError as error:
+            raise self._unreachable(error) from error
+        except httpx.TransportError as error:
+            raise ConnectionLostError(f"lost the connection to {self.api}: {error}") from error
+
     def _call(self, method: str, path: str, **options: Any) -> Any:
         try:
             response = self._http.request(method, path, **options)

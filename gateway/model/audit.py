@@ -14,6 +14,10 @@ import msgspec
 from gateway.model.script import Namespace, Script, Tenant
 
 State = dict[str, Any] | None
+PLATFORM: Final = "platform"
+"""The actor of what the platform does by itself."""
+PRUNED: Final = "audit.prune"
+"""What removed entries that were old enough."""
 MAX_TARGET: Final = 300
 """Longest target, characters."""
 
@@ -50,11 +54,15 @@ class AuditQuery(msgspec.Struct, frozen=True, kw_only=True):
 
     tenant: str | None = None
     since_ms: int = 0
+    until_ms: int | None = None
+    """Only what was before this moment."""
     actor: str | None = None
     action: str | None = None
     target: str | None = None
     before: int | None = None
     """Only entries with a smaller number: the cursor of the next page."""
+    after: int | None = None
+    """Only entries with a greater number, the oldest of them first."""
 
 
 class Kind(StrEnum):

@@ -228,13 +228,19 @@ class AccountStore(Protocol):
 
 
 class AuditStore(Protocol):
-    """The audit log: entries can be added and read, nothing else."""
+    """The audit log: entries are added and read, and removed when they are old; never changed."""
 
     async def add_audit(self, entry: AuditEntry) -> None:
         """Add an entry; durable when it returns."""
 
     async def list_audit(self, query: AuditQuery, *, limit: int = 100) -> list[AuditEntry]:
-        """Entries, newest first."""
+        """Entries, newest first; with ``after`` oldest first."""
+
+    async def prune_audit(self, before_ms: int, entry: AuditEntry) -> int:
+        """Remove the oldest entries from before a moment, and add ``entry`` with their number.
+
+        A part of them at a time: ask again until nothing is removed.
+        """
 
 
 class Store(

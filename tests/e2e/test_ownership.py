@@ -15,6 +15,7 @@ from msgspec.structs import replace
 
 from gateway.config import Config, HostnameRules
 from tests.support.node import live_node
+from tests.support.served import wait_until
 
 HOST = "shop.example"
 SOURCE = "from workers import Response\nasync def on_fetch(request):\n    return Response('mine')\n"
@@ -88,3 +89,23 @@ def test_a_hostname_answers_once_it_is_shown(tmp_path: Path) -> None:
                 assert (ask(), may_have_certificate()) == (404, False)
                 assert tenant.post(f"{route}/verify").json()["status"] == "active"
                 assert (ask(), may_have_certificate()) == (200, True)
+
+
+def test_a_hostname_answers_by_itself_once_it_is_shown(tmp_path: Path) -> None:
+    with name_server() as names:
+
+        def change(config: Config) -> Config:
+            rules = HostnameRules(resolver=names.address, recheck_seconds=0.1)
+            return replace(config, hostnames=rules)
+
+        with live_node(tmp_path, change) as node:
+            node.deploy("acme", SOURCE)
+            token = node.api.post("/v1/tenants/acme/tokens").json()["token"]
+            headers = {"authorization": f"Bearer {token}"}
+            with httpx.Client(base_url=node.api.base_url, headers=headers, timeout=30) as tenant:
+                claimed = tenant.put(f"/v1/routes/{HOST}", json={"script": "acme"})
+            assert claimed.status_code == 202
+            wanted = claimed.json()["ownership_verification"]
+            names.published[f"{wanted['name']}."] = wanted["value"]
+            asked = {"host": HOST}
+            wait_until(lambda: node.client.get("/", headers=asked).status_code == 200)

@@ -19,8 +19,12 @@ _FILTERS: Final = (
     ("actor", "actor = ?"),
     ("action", "action = ?"),
     ("target", "target = ?"),
+    ("until_ms", "at_ms < ?"),
     ("before", "number < ?"),
+    ("after", "number > ?"),
 )
+PRUNE_ROWS: Final = 2000
+"""Entries removed in one transaction, so that nobody waits long for the writer."""
 
 
 class SqliteAudit:
@@ -34,19 +38,42 @@ class SqliteAudit:
             await _insert(connection, entry)
 
     async def list_audit(self, query: AuditQuery, *, limit: int = 100) -> list[AuditEntry]:
-        """Entries, newest first."""
+        """Entries, newest first; with ``after`` oldest first."""
         wanted = [(sql, getattr(query, name)) for name, sql in _FILTERS]
         given: list[tuple[str, Any]] = [(sql, value) for sql, value in wanted if value is not None]
         where = "".join(f" AND {sql}" for sql, _ in given)
+        order = "DESC" if query.after is None else "ASC"
         rows = await self._db.read(
             f"SELECT number, document FROM audit WHERE at_ms >= ?{where}"  # noqa: S608
-            " ORDER BY number DESC LIMIT ?",
+            f" ORDER BY number {order} LIMIT ?",
             (query.since_ms, *(value for _, value in given), limit),
         )
         return [
             msgspec.structs.replace(_entry.decode(document), number=number)
             for number, document in rows
         ]
+
+    async def prune_audit(self, before_ms: int, entry: AuditEntry) -> int:
+        """Remove the oldest entries from before a moment, and add ``entry`` with their number.
+
+        A part of them at a time: ask again until nothing is removed.
+        """
+        # They are numbered as they were made: the first one says whether there is any.
+        rows = await self._db.read("SELECT number, at_ms FROM audit ORDER BY number LIMIT 1")
+        if not rows or rows[0][1] >= before_ms:
+            return 0
+        async with self._db.transaction() as connection:
+            await connection.execute(
+                "UPDATE audit_kept SET since_ms = max(since_ms, ?)", (before_ms,)
+            )
+            cursor = await connection.execute(
+                "DELETE FROM audit WHERE number < ? AND at_ms < ?",
+                (rows[0][0] + PRUNE_ROWS, before_ms),
+            )
+            if cursor.rowcount:
+                detail = entry.detail | {"removed": cursor.rowcount}
+                await _insert(connection, msgspec.structs.replace(entry, detail=detail))
+            return cursor.rowcount
 
 
 class Change:

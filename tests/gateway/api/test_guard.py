@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from gateway.accounts import Principal
 from gateway.accounts.tokens import PrincipalKind
 from gateway.api import uploads
 from gateway.api.errors import TooManyFailures, TooManyRequests
-from gateway.api.guard import WINDOW_SECONDS, Buckets, Guard
+from gateway.api.guard import WINDOW_SECONDS, Buckets, Guard, Spendings, Spent
 from gateway.config import Config
 from gateway.config import Control as ControlLimits
 from tests.support.control import Control, control_plane, script_path, upload_parts
@@ -148,3 +149,42 @@ async def test_an_upload_that_drips_loses_its_place(
     kind = {"content-type": "multipart/form-data; boundary=x"}
     answer = await operator.put(script_path("acme"), content=dripping(), headers=kind)
     assert (answer.status_code, answer.json()["errors"][0]["code"]) == (408, 10026)
+
+
+async def test_a_restart_is_no_new_allowance(control: Control) -> None:
+    tenant = Principal(PrincipalKind.TENANT, "acme", "t")
+    operator = Principal(PrincipalKind.OPERATOR, None, "o")
+    limits = ControlLimits(requests=30, operator_requests=30)
+    guard = Guard(limits, Clock())
+    spendings = Spendings(control.store, guard)
+    await spendings.keep()
+    assert await control.store.get("control:spent") is None
+    for _ in range(30):
+        guard.check_token(tenant, "a", "x")
+    for _ in range(2):
+        guard.check_token(operator, "a", "y")
+    await spendings.keep()
+    again = Guard(limits, Clock())
+    again.check_token(operator, "a", "y")
+    await Spendings(control.store, again).keep()
+    with pytest.raises(TooManyRequests):
+        again.check_token(tenant, "a", "x")
+    # what the new node had counted before it looked counts as well
+    assert again.spent().operators["o"] == pytest.approx(3, abs=1)
+
+
+async def test_what_was_spent_long_ago_is_given_back() -> None:
+    limits = ControlLimits(requests=30)
+    guard = Guard(limits, Clock())
+    five_minutes_ago = time.time_ns() // 1_000_000 - int(WINDOW_SECONDS * 1000)
+    guard.spend(Spent(five_minutes_ago, {"t": 30.0}, {}))
+    assert guard.spent().tenants == {}
+    half = five_minutes_ago + int(WINDOW_SECONDS * 500)
+    guard.spend(Spent(half, {"t": 30.0, "u": 1e9}, {}))
+    assert guard.spent().tenants["t"] == pytest.approx(15, abs=1)
+    with pytest.raises(TooManyRequests):
+        guard.check_token(Principal(PrincipalKind.TENANT, "acme", "u"), "a", "x")
+    # a clock that was set back refills nothing, and breaks nothing
+    guard = Guard(limits, Clock())
+    guard.spend(Spent(five_minutes_ago * 2, {"t": 3.0}, {}))
+    assert guard.spent().tenants["t"] == 3
