@@ -10,7 +10,7 @@ from gateway.bindings.hops import SCOPE_KEY, Hops
 from gateway.config import Config
 from gateway.dispatch import Dispatcher, Ride
 from gateway.edge.cookies import CookieRule
-from gateway.edge.cycle import REFUSAL, UPGRADE
+from gateway.edge.cycle import ANNOUNCED, REFUSAL, UPGRADE
 from gateway.edge.express import Answers
 from gateway.edge.handshake import check_offer
 from gateway.edge.head import Head, HeadReader, LastHead, Peer
@@ -120,7 +120,7 @@ class Edge:
             ray,
         )
         if head.has_body:
-            request.receive = _body_reader(scope, receive)
+            request.receive = _body_reader(scope, receive, request)
         return request
 
 
@@ -149,12 +149,13 @@ def _make(
 
 
 def _body_reader(
-    scope: dict[str, Any], receive: Receive
+    scope: dict[str, Any], receive: Receive, request: Request
 ) -> Callable[[], Awaitable[tuple[bytes, bool]]]:
     async def read() -> tuple[bytes, bool]:
         message = await receive()
         if message["type"] == "http.disconnect":
             raise scope.get(REFUSAL) or ClientDisconnected()
+        request.announced = scope.get(ANNOUNCED, 0)
         return message.get("body", b""), message.get("more_body", False)
 
     return read

@@ -14,26 +14,19 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from gateway.config import Http
+from gateway.edge.bounds import BoundedProtocol
 from gateway.edge.cycle import REFUSAL, UPGRADE, CarefulCycle
 from gateway.edge.express import ExpressCycle
 from gateway.edge.handshake import asks_for_websocket
 from gateway.edge.head import LastHead
-from gateway.edge.headers import MAX_HEADER_BYTES
-from gateway.edge.patience import MAX_AHEAD, PatientProtocol
+from gateway.edge.patience import MAX_AHEAD
 from gateway.edge.target import MAX_URL, check_framing, parse_target, same_authority
 from gateway.edge.websocket import ClientSocket
-from gateway.errors import BadRequest, HeadersTooLarge, Refusal, UrlTooLong
+from gateway.errors import BadRequest, Refusal
 
 if TYPE_CHECKING:
     from gateway.edge.asgi import Edge
     from gateway.model.http import HeaderList
-
-MAX_HEAD: Final = MAX_URL + MAX_HEADER_BYTES + 16 * 1024
-"""Bytes of a head that may arrive without its end in sight."""
-MAX_OVERHEAD: Final = 64 * 1024
-"""Bytes of chunk sizes, extensions and trailers, beyond a fair share of the body they frame."""
-FAIR_SHARE: Final = 16
-"""Bytes of chunk framing that each body byte may come with."""
 
 PIECE: Final = 2048
 """Bytes looked at at once where they may be many requests."""
@@ -49,7 +42,7 @@ _CAREFUL: Final = frozenset({_CONTENT_LENGTH, _TRANSFER_ENCODING, b"expect"})
 _PLAIN: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
-class HttpConnection(PatientProtocol):
+class HttpConnection(BoundedProtocol):
     """One client's connection. Answers leave in the order of their requests."""
 
     retiring = False
@@ -77,8 +70,6 @@ class HttpConnection(PatientProtocol):
         self._stopping = False
         self._careful: dict[bytes, bytes] = {}
         """Fields of the head at hand that say how its body is framed."""
-        self._head_bytes = 0
-        self._overhead = 0
         self._piece = PIECE
         self._left = 0
         """Bytes of the body at hand that have not come, where it says how many it has."""
@@ -103,7 +94,7 @@ class HttpConnection(PatientProtocol):
         if self._deaf:
             return
         if self._in_body:
-            self._bound_body(len(data) if in_body else 0)
+            self._bound_body(data, len(data) if in_body else 0)
         elif not in_body:
             cycle = self.cycle
             if self._in_head or cycle is None or cycle.response_complete:
@@ -219,11 +210,14 @@ class HttpConnection(PatientProtocol):
         """Close for the sake of others; an open WebSocket does not."""
         return self._socket is None and super().give_way()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
+    def _give_up(self) -> None:
         running: Any = self._running
         if isinstance(running, ExpressCycle):
             running.lose_client()
+        super()._give_up()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
         super().connection_lost(exc)
         if self._socket is not None:
             self._socket.lost()
@@ -233,24 +227,6 @@ class HttpConnection(PatientProtocol):
         super().resume_writing()
         if self._socket is not None:
             self._socket.writable()
-
-    def _bound_head(self, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD:
-            if self.headers or not self.url:
-                self._refuse(HeadersTooLarge(f"A head may be {MAX_HEAD} bytes long."))
-            else:
-                self._refuse(UrlTooLong(f"A URL may be {MAX_URL} bytes long."))
-        elif self._head_deadline is None:
-            self._await_head()
-
-    def _bound_body(self, size: int) -> None:
-        self._body_moved = True
-        self._overhead = max(0, self._overhead + size)
-        if self._overhead > MAX_OVERHEAD:
-            self._refuse(BadRequest("The body's chunks are more framing than content."))
-        elif self._body_deadline is None:
-            self._await_body()
 
     # What the parser found
 
@@ -269,6 +245,7 @@ class HttpConnection(PatientProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field of the head. Trailers are dropped: merged, they could pose as headers."""
         if not self._in_head:
+            self._look_at_trailer(name)
             return
         name, value = name.lower(), value.rstrip(b" \t")
         if name in _CAREFUL:
@@ -307,7 +284,9 @@ class HttpConnection(PatientProtocol):
     def _check(self, method: str, version: str) -> tuple[bytes, bytes]:
         """Look closely at a head that is not of the usual kind; its path and query."""
         careful = self._careful
-        check_framing(method, version, careful.get(_TRANSFER_ENCODING))
+        check_framing(
+            method, version, careful.get(_TRANSFER_ENCODING), careful.get(_CONTENT_LENGTH)
+        )
         target = parse_target(self.url)
         if target.authority:
             hosts = [value for name, value in self.headers if name == b"host"]
@@ -317,9 +296,9 @@ class HttpConnection(PatientProtocol):
                 raise BadRequest("The request target and the Host header name different hosts.")
         if careful.get(_CONTENT_LENGTH, b"").strip(b"0") or _TRANSFER_ENCODING in careful:
             self._in_body = self._corked.unread = True
-            self._overhead = 0
             self._left = int(careful.get(_CONTENT_LENGTH, b"0"))
             self._piece = PIECE if self._left else CHUNKED_PIECE
+            self._begin_body(chunked=not self._left)
         return target.path, target.query
 
     def make_scope(
@@ -352,8 +331,8 @@ class HttpConnection(PatientProtocol):
         """Bytes of a body."""
         if self._deaf:
             return
-        self._overhead -= (FAIR_SHARE + 1) * len(body)
         self._left -= len(body)
+        self._count_body(len(body))
         super().on_body(body)
 
     def on_message_complete(self) -> None:

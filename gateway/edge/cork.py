@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -24,14 +25,29 @@ class CorkedTransport:
     """A transport that holds a response's head back until the body's first bytes, or the end of
     the event loop's turn, whichever is first."""
 
-    __slots__ = ("_closing", "_held", "_loop", "_stall_seconds", "_transport", "moved", "unread")
+    __slots__ = (
+        "_closing",
+        "_held",
+        "_loop",
+        "_on_last_word",
+        "_stall_seconds",
+        "_transport",
+        "moved",
+        "unread",
+    )
 
     def __init__(
-        self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop, stall_seconds: float
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        stall_seconds: float,
+        on_last_word: Callable[[], None],
     ) -> None:
+        """``on_last_word`` is called when this end has closed, and the other may still send."""
         self._transport = transport
         self._loop = loop
         self._stall_seconds = stall_seconds
+        self._on_last_word = on_last_word
         self._held = b""
         self._closing = False
         self.moved = False
@@ -82,6 +98,7 @@ class CorkedTransport:
             return
         self._closing = True
         if self.unread and not self._transport.is_closing():
+            self._on_last_word()
             self._transport.write_eof()
             self._loop.call_later(LINGER_SECONDS, self._transport.close)
         else:

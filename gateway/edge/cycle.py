@@ -11,6 +11,8 @@ from gateway.errors import Refusal
 
 UPGRADE = "waypost.upgrade"
 """Key of the ASGI scope under which the connection offers to become a WebSocket."""
+ANNOUNCED = "waypost.announced"
+"""Key of the ASGI scope under which the connection says how long the chunk is that comes now."""
 REFUSAL = "waypost.refusal"
 """Key of the ASGI scope under which the connection says why it refuses a request."""
 

@@ -49,7 +49,9 @@ class PatientProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take a connection, unless there are too many and nobody has more than this client."""
-        self._corked = CorkedTransport(transport, self.loop, self._bounds.stall_seconds)
+        self._corked = CorkedTransport(
+            transport, self.loop, self._bounds.stall_seconds, self._hear_no_more
+        )
         super().connection_made(cast("asyncio.Transport", self._corked))
         self.flow = self._flow = HeldFlow(cast("asyncio.Transport", self._corked))
         self._counted_as = self._crowd.join(self.client[0] if self.client else "", self)
@@ -63,6 +65,20 @@ class PatientProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, and with it all that it asked for."""
         self._crowd.leave(self._counted_as, self)
+        self._give_up()
+        super().connection_lost(exc)
+        self._stop_waiting()
+        for deadline in (self._head_deadline, self._body_deadline, self._send_deadline):
+            if deadline is not None:
+                deadline.cancel()
+
+    def _hear_no_more(self) -> None:
+        """This end has said its last: what the client still sends is nothing to act on."""
+        self._deaf = True
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """Nobody will get the answers to what was asked for."""
         self._backlog = b""
         waiting = [cycle for cycle, _ in self.pipeline]
         self.pipeline.clear()
@@ -70,11 +86,6 @@ class PatientProtocol(HttpToolsProtocol):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
                 cycle.message_event.set()
-        super().connection_lost(exc)
-        self._stop_waiting()
-        for deadline in (self._head_deadline, self._body_deadline, self._send_deadline):
-            if deadline is not None:
-                deadline.cancel()
 
     def give_way(self) -> bool:
         """Close for the sake of a client with fewer connections, if nothing is under way."""

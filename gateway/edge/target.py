@@ -9,6 +9,8 @@ from gateway.errors import BadRequest, MethodNotAllowed
 
 MAX_URL: Final = 16 * 1024
 """Longest path and query together, bytes."""
+MAX_DIGITS: Final = 20
+"""Of a Content-Length, leading zeros included: those of 64 bits."""
 _SCHEMES: Final = frozenset({b"http", b"https"})
 _AUTHORITY_END: Final = re.compile(rb"[/?#]")
 # CONNECT would make a tunnel of the node, TRACE shows scripts the cookies that they must not read.
@@ -74,7 +76,12 @@ def _bare(authority: bytes) -> bytes:
     return authority.lower().removesuffix(b":80").removesuffix(b":443")
 
 
-def check_framing(method: str, version: str, transfer_encoding: bytes | None) -> None:
+def check_framing(
+    method: str,
+    version: str,
+    transfer_encoding: bytes | None,
+    content_length: bytes | None = None,
+) -> None:
     """Look at what the parser lets through. Raises BadRequest or MethodNotAllowed.
 
     A front end that frames a message in another way than we do would take part of one client's
@@ -84,6 +91,8 @@ def check_framing(method: str, version: str, transfer_encoding: bytes | None) ->
         raise BadRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
     if method in REFUSED_METHODS:
         raise MethodNotAllowed(f"The method {method} is not served here.")
+    if content_length is not None and len(content_length) > MAX_DIGITS:
+        raise BadRequest(f"A Content-Length may have {MAX_DIGITS} digits.")
     if transfer_encoding is None:
         return
     if version == "1.0":

@@ -47,6 +47,8 @@ class Request(msgspec.Struct, gc=False):
     Raises ClientDisconnected when the client is gone."""
     scheduled: Scheduled | None = None
     """No client asks, a schedule does: what the client would have said is empty."""
+    announced: int = 0
+    """Bytes of the chunk of the body that is coming, as far as the body's reader was told."""
 
     @property
     def url(self) -> str:

@@ -236,9 +236,10 @@ class Lease:
             while more:
                 chunk, more = await receive()
                 self._invocation.bytes_in += len(chunk)
-                if self._invocation.bytes_in > limit:
+                if max(self._invocation.bytes_in, request.announced) > limit:
                     raise BodyTooLarge(f"The plan allows request bodies up to {limit // MIB} MB.")
-                await self._send(exchange, chunk, end=not more)
+                if chunk or not more:
+                    await self._send(exchange, chunk, end=not more)
                 if exchange.done:
                     return
         except ClientDisconnected as error:

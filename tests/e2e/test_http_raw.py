@@ -59,7 +59,10 @@ def port(node: LiveNode) -> int:
         b"Content-Length: 4 4\r\n",
         b"Content-Length: \r\n",
         b"Content-Length: 99999999999999999999999\r\n",
+        b"Content-Length: " + b"0" * 5000 + b"4\r\n",
+        b"Content-Length: " + b"0" * 5000 + b"\r\n",
     ],
+    ids=range(24),
 )
 def test_ambiguous_framing_is_refused_and_nothing_after_it_served(port: int, head: bytes) -> None:
     answers = ask_all(port, POST + head + b"\r\n0\r\n\r\n" + HIDDEN)
@@ -88,13 +91,31 @@ def test_http10_has_no_chunks(port: int) -> None:
         b"".join(b"1;" + b"e" * 500 + b"\r\nx\r\n" for _ in range(2000)) + b"0\r\n\r\n",
         b"5\r\nhello\r\n0\r\nX-Endless: " + b"t" * 1_000_000,
         b"5\r\nhello\r\n0\r\nContent-Length: 3\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nConnection: close\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nproxy-connection: close\r\n\r\n",
+        b"5\r\nhello\r\n0\r\nUpgrade: h2c\r\nConnection: upgrade\r\n\r\n",
     ],
-    ids=range(12),
+    ids=range(15),
 )
 def test_broken_chunks_are_the_clients_fault(port: int, chunks: bytes) -> None:
     answers = ask_all(port, CHUNKED + chunks + HIDDEN)
     assert [(answer.status, answer.code) for answer in answers] == [(400, "bad_request")]
     assert ask(port, GET + b"\r\n").json["who"] == "alpha"
+
+
+@pytest.mark.parametrize("size", [b"ffffffffffffffff", b"7fffffffffffffff", b"000100000000;a=b"])
+@pytest.mark.parametrize("before", [b"", b"5\r\nhello\r\n"])
+@pytest.mark.parametrize("together", [True, False])
+def test_a_chunk_that_no_body_may_have_is_not_waited_for(
+    port: int, size: bytes, before: bytes, together: bool
+) -> None:
+    head = CHUNKED + before + size
+    parts = [head + b"\r\nhello"] if together else [head[:-3], head[-3:] + b"\r", b"\n"]
+    with wire(port) as connection:
+        for part in parts:
+            connection.send(part)
+        answer = connection.answer()
+    assert (answer.status, answer.code) == (413, "body_too_large")
 
 
 def test_a_body_that_breaks_while_the_tenant_reads_it(node: LiveNode, port: int) -> None:
@@ -263,8 +284,10 @@ def test_an_old_client_may_name_the_host_in_the_target_only(port: int) -> None:
         (GET + b"X: " + b"y" * 3_000_000, 431),
         (GET + b"y" * 3_000_000, 431),
         (GET + b"X: y\r\n" * 500_000, 431),
+        (GET + b"X: y\r\n" * 300, 431),
+        (b"\r\n" * 300_000, 431),
     ],
-    ids=range(7),
+    ids=range(9),
 )
 def test_heads_without_end_are_refused_while_they_come(port: int, data: bytes, status: int) -> None:
     assert ask(port, data).status == status
@@ -275,6 +298,8 @@ def test_the_control_port_is_as_strict(node: LiveNode) -> None:
     smuggling = b"Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     assert [answer.status for answer in ask_all(port, POST + smuggling + HIDDEN)] == [400]
     assert ask(port, GET + b"X: " + b"y" * 3_000_000).status == 431
+    endless = CHUNKED.replace(b"/echo", b"/v1/tenants") + b"ffffffffffffffff\r\n"
+    assert ask(port, endless).status in (401, 413)
     broken = CHUNKED.replace(b"/echo", b"/v1/tenants") + b"zz\r\n"
     assert ask(port, broken).status in (400, 401)
 
@@ -386,6 +411,23 @@ def test_an_old_client_is_not_told_to_continue(port: int) -> None:
     head = POST.replace(b"1.1", b"1.0") + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
     (answer,) = ask_all(port, head + b"hello")
     assert (answer.status, answer.json["body"]) == (200, "hello")
+
+
+def test_what_follows_the_last_answer_of_a_connection_is_not_acted_on(
+    node: LiveNode, port: int
+) -> None:
+    with node.tail("alpha") as tail:
+        with wire(port) as connection:
+            head = POST.replace(b"alpha", b"nobody") + b"Expect: 100-continue\r\n"
+            connection.send(head + b"Content-Length: 5\r\n\r\n")
+            answer = connection.answer()
+            assert (answer.status, answer.get("connection")) == (404, "close")
+            # The server's end is open for a moment, so that the answer is not lost.
+            connection.send(b"hello" + HIDDEN)
+            assert connection.rest() == b""
+        assert ask(port, GET + b"\r\n").status == 200
+        (event,) = tail.wait(1)
+        assert event["event"]["request"]["url"].endswith("/echo")
 
 
 def test_a_body_that_is_too_large_is_not_asked_for(port: int) -> None:

@@ -96,6 +96,8 @@ BODIES = [
     b"5\r\nhello\r\n0\r\n\n",
     b"5\r\nhello\r\n0\r\nX\r\n\r\n",
     b"5\r\nhello\r\n0\r\nContent-Length: 50\r\n\r\n",
+    b"5\r\nhello\r\n0\r\nConnection: close\r\n\r\n",
+    b"5\r\nhello\r\n0\r\nProxy-Connection: close\r\n\r\n",
     b"ffffffffffffffff\r\nhello\r\n0\r\n\r\n",
     b"10000000000000005\r\nhello\r\n0\r\n\r\n",
     b"0x5\r\nhello\r\n0\r\n\r\n",
