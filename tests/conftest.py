@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import settings
+
+# Nothing is to depend on the speed of a machine or on chance: no deadline for an example, the same
+# examples each time. ``--hypothesis-profile default`` looks for new ones.
+settings.load_profile("ci")
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from tests.support.node import LiveNode
@@ -47,9 +49,15 @@ ANSWERS = {
 }
 
 SLOW = ("/half", "/long-stream", "/short-stream")
+seen = asyncio.Event()
 
 async def app(scope, receive, send):
     assert scope["type"] == "http"
+    if scope["path"] in SLOW:
+        seen.clear()
+    if scope["path"] == "/seen":
+        seen.set()
+        scope = {**scope, "path": "/plain"}
     if scope["path"] == "/range":
         found = [value for name, value in scope["headers"] if name == b"range"]
         status, headers, chunks = 206, [(b"content-range", b"bytes 0-1/5")], found
@@ -62,14 +70,14 @@ async def app(scope, receive, send):
             await send({"type": "http.response.body", "body": chunk, "more_body": more})
             if scope["path"] in SLOW:
                 # What comes in one go can still become an error page.
-                await asyncio.sleep(0.3)
+                await seen.wait()
 """
 
 
 @pytest.fixture(scope="module")
 def port(node: LiveNode) -> int:
     """The tenants' port, with a tenant behind it that answers in many ways."""
-    node.deploy("answers", APP, plan="enterprise")
+    node.deploy("answers", APP, plan="enterprise", limits={"instances": 1})
     return node.started.tenant_port
 
 
@@ -98,7 +106,11 @@ def test_an_answer_that_is_not_what_its_head_says_is_the_tenants_fault(
 
 @pytest.mark.parametrize("path", ["/long-stream", "/short-stream", "/half"])
 def test_an_answer_that_goes_wrong_under_way_is_cut(port: int, path: str) -> None:
-    (answer,) = ask_all(port, request(path))
+    with wire(port) as connection:
+        connection.send(request(path))
+        assert connection.socket.recv(1, socket.MSG_PEEK)
+        assert ask(port, request("/seen")).status == 200
+        (answer,) = connection.answers()
     assert answer.status == 200
     assert not answer.whole
 
@@ -199,5 +211,7 @@ def test_http10_gets_no_chunks(port: int, fields: str) -> None:
 def test_http10_can_tell_a_cut_answer_from_a_whole_one(port: int) -> None:
     with wire(port) as connection:
         connection.send(request("/half", version="1.0"))
+        assert connection.socket.recv(1, socket.MSG_PEEK)
+        assert ask(port, request("/seen")).status == 200
         answer = connection.answer()
         assert not answer.whole
