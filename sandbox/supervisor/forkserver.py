@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import os
@@ -50,6 +51,7 @@ def serve(control: socket.socket, packet: bytes, interpreter_path: Sequence[str]
     except JailError as error:
         control.send(messages.encode(messages.Fatal(error.step, error.why)))
         sys.exit(1)
+    _go_behind(config)
     control.send(messages.encode(messages.Ready(server.recipe.landlock_abi)))
     try:
         server.run()
@@ -57,6 +59,15 @@ def serve(control: socket.socket, packet: bytes, interpreter_path: Sequence[str]
         pass  # The gateway is gone.
     finally:
         server.end()
+
+
+def _go_behind(config: messages.ZygoteConfig) -> None:
+    """Let those that serve go before those that start; the children inherit it."""
+    nice = max(config.nice, os.getpriority(os.PRIO_PROCESS, 0))
+    # Not every host lets it be asked for, and none has to.
+    with contextlib.suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+        syscalls.sched_setattr(0, nice, config.slice_ns)
 
 
 def _prepare(

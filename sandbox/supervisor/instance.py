@@ -88,6 +88,10 @@ class Sandbox:
             os.setpriority(os.PRIO_PGRP, self.pid, NICE)
         self.base_rss_bytes = self.rss_bytes()
 
+    def delayed_ns(self) -> int:
+        """Return how long it has waited for a core so far."""
+        return 0 if self._gone else self._clock.delayed_ns()
+
     def give_way(self, on: bool) -> None:
         """Let other instances go first, or stop doing so."""
         if not self._gone:

@@ -29,6 +29,10 @@ class ZygoteConfig(msgspec.Struct, frozen=True):
     insecure: bool
     work_dir: str
     """Where instances get their directories when nothing can be mounted; empty: a default."""
+    nice: int
+    """Nice value of it and its instances, at least."""
+    slice_ns: int
+    """The turn that they ask the scheduler for at first."""
 
 
 class SpawnOrder(msgspec.Struct, frozen=True):

@@ -56,6 +56,9 @@ class Metered(Protocol):
     def kill(self) -> None:
         """End the process."""
 
+    def delayed_ns(self) -> int:
+        """How long it has waited for a core so far."""
+
     def give_way(self, on: bool) -> None:
         """Let other processes go first, or stop doing so."""
 

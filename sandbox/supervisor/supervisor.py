@@ -16,7 +16,7 @@ from sandbox.jail import rlimits
 from sandbox.outcome import ExitStatus
 from sandbox.protocol import HEADER, HEADER_SIZE, VERSION, Failed, FrameType, Hello, decode_struct
 from sandbox.spec import SandboxSpec, SupervisorSettings
-from sandbox.supervisor import cgroups, runtime_files, verify
+from sandbox.supervisor import cgroups, cpuclock, runtime_files, verify
 from sandbox.supervisor.control import ZygoteProcess
 from sandbox.supervisor.instance import Sandbox
 from sandbox.supervisor.messages import Ready, ZygoteConfig
@@ -263,6 +263,8 @@ class Supervisor:
             namespaces=namespaces,
             insecure=self.insecure,
             work_dir=self.settings.work_dir,
+            nice=cpuclock.NICE,
+            slice_ns=cpuclock.first_slice_ns(),
         )
 
     def _check_level(self, ready: Ready) -> None:

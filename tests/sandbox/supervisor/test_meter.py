@@ -43,6 +43,9 @@ class ScriptedProcess:
     def kill(self) -> None:
         self.killed = True
 
+    def delayed_ns(self) -> int:
+        return 0
+
     def give_way(self, on: bool) -> None:
         self.courteous = on
 
