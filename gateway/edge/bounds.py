@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.edge.chunks import ChunkHeads, check_trailer
+from gateway.edge.crowd import neighbourhood
 from gateway.edge.cycle import ANNOUNCED
 from gateway.edge.headers import MAX_HEADER_BYTES, MAX_HEADERS
 from gateway.edge.patience import PatientProtocol
 from gateway.edge.target import MAX_URL
+from gateway.edge.unfinished import FREE, unfinished_of
 from gateway.errors import BadRequest, BodyTooLarge, HeadersTooLarge, UrlTooLong
 
 if TYPE_CHECKING:
@@ -32,6 +34,9 @@ class BoundedProtocol(PatientProtocol):
         self.url = b""
         self.headers: HeaderList = []
         self._head_bytes = 0
+        """Of the head that is not complete."""
+        self._unfinished = unfinished_of(self.server_state)
+        self._held_as = ""
         self._overhead = 0
         self._chunks: ChunkHeads | None = None
         """Of the body at hand, where it comes in chunks."""
@@ -49,8 +54,26 @@ class BoundedProtocol(PatientProtocol):
         elif len(self.headers) > MAX_HEADERS:
             # Each takes far more memory than the bytes that it came in.
             self._refuse(HeadersTooLarge(f"A request may have {MAX_HEADERS} header fields."))
-        elif self._head_deadline is None:
-            self._await_head()
+        else:
+            if self._head_deadline is None:
+                self._await_head()
+            if self._head_bytes > FREE:
+                self._held_as = neighbourhood(self.client[0]) if self.client else ""
+                self._unfinished.hold(self._held_as, self, self._head_bytes)
+
+    def head_is_too_much(self) -> None:
+        """Refuse the head that comes, for the sake of others."""
+        self._refuse(HeadersTooLarge("Too many large heads come at a time, and are not complete."))
+
+    def _end_head(self) -> None:
+        """The head is complete, or nobody waits for it any more."""
+        if self._head_bytes > FREE:
+            self._unfinished.release(self._held_as, self)
+        self._head_bytes = 0
+
+    def _give_up(self) -> None:
+        self._end_head()
+        super()._give_up()
 
     # Bodies
 

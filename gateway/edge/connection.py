@@ -258,7 +258,8 @@ class HttpConnection(BoundedProtocol):
         if self._deaf:
             return
         self._in_head = False
-        self._head_bytes = 0
+        if self._head_bytes:
+            self._end_head()
         if self._head_deadline is not None:
             self._head_deadline.cancel()
             self._head_deadline = None
@@ -440,6 +441,7 @@ class HttpConnection(BoundedProtocol):
         if self._taken:
             self._begin_head()
         self._in_head = False
+        self._end_head()
         self._deaf = self._corked.unread = True
         method = self.parser.get_method().decode("ascii") if self.url else "-"
         path = self.url.partition(b"?")[0][:MAX_URL] or b"/"

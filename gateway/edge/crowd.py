@@ -34,7 +34,7 @@ class Crowd:
 
     def join(self, address: str, member: Member) -> str:
         """Count a connection; returns the name that it is counted under."""
-        name = _neighbourhood(address)
+        name = neighbourhood(address)
         self._members.setdefault(name, {})[member] = None
         return name
 
@@ -75,7 +75,7 @@ def crowd_of(listener: object) -> Crowd:
     return crowd
 
 
-def _neighbourhood(address: str) -> str:
+def neighbourhood(address: str) -> str:
     """An address, or the network that one IPv6 customer has to choose addresses from."""
     if ":" not in address:
         return address

@@ -178,7 +178,10 @@ class PatientProtocol(HttpToolsProtocol):
 
     def _head_is_late(self) -> None:
         self._head_deadline = None
-        if self._in_head:
+        if self.flow.read_paused:
+            # What is missing may have come: nobody has looked.
+            self._await_head()
+        elif self._in_head:
             seconds = self._bounds.head_seconds
             self._refuse(RequestTimeout(f"The head of a request may take {seconds:g} s."))
         elif self._idle:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import select
 import socket
+from contextlib import ExitStack
 
 import pytest
 
 from tests.support.node import LiveNode
-from tests.support.raw import ask, ask_all, wire
+from tests.support.raw import LATE, ask, ask_all, wire
 
 ECHO = """
 import json
@@ -291,6 +293,27 @@ def test_an_old_client_may_name_the_host_in_the_target_only(port: int) -> None:
 )
 def test_heads_without_end_are_refused_while_they_come(port: int, data: bytes, status: int) -> None:
     assert ask(port, data).status == status
+
+
+def test_large_heads_that_do_not_end_are_few_at_a_time(port: int) -> None:
+    large = GET + b"X: " + b"y" * 130_000
+    with ExitStack() as stack:
+        held = [stack.enter_context(wire(port, "127.0.0.7")) for _ in range(40)]
+        for connection in held:
+            connection.send(large)
+        # Together they are more than one address may hold.
+        assert select.select([connection.socket for connection in held], [], [], LATE)[0]
+        other = stack.enter_context(wire(port, "127.0.0.8"))
+        small = stack.enter_context(wire(port, "127.0.0.7"))
+        for connection, data in ((other, large), (small, GET + b"X: y")):
+            connection.send(data + b"\r\n\r\n")
+            assert connection.answer().json["who"] == "alpha"
+        for connection in held:
+            connection.send(b"\r\n\r\n")
+        statuses = [connection.answer().status for connection in held]
+    assert statuses.count(431) >= 1
+    assert statuses.count(200) >= 25
+    assert set(statuses) == {200, 431}
 
 
 def test_the_control_port_is_as_strict(node: LiveNode) -> None:

@@ -41,6 +41,8 @@ async def app(scope, receive, send):
             await send({"type": "http.response.body", "body": bytes(1 << 16), "more_body": True})
     if path == "/slow":
         await asyncio.sleep(0.3)
+    if path == "/slower":
+        await asyncio.sleep(1.2)
     await send({"type": "http.response.body", "body": path.encode()})
 """
 HOST = b" HTTP/1.1\r\nHost: patient.localhost\r\n"
@@ -98,6 +100,13 @@ def test_a_head_that_drips_is_answered_408(hasty: LiveNode, listener: str) -> No
         assert HTTP.head_seconds * 0.9 < time.monotonic() - began < 5
         (answer,) = connection.answers()
     assert (answer.status, answer.code) == (408, "request_timeout")
+
+
+def test_a_head_that_the_node_does_not_read_on_is_not_late(port: int) -> None:
+    requests = (b"GET /slower" + HOST + b"\r\n") + (b"GET /" + HOST + b"\r\n") * 60
+    with wire(port) as connection:
+        connection.send(requests)
+        assert [connection.answer().status for _ in range(61)] == [200] * 61
 
 
 def test_a_body_that_stops_is_answered_408_and_the_slot_given_back(port: int) -> None:
