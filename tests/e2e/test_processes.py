@@ -235,14 +235,18 @@ def test_websockets_live_in_both_and_are_counted_together(node: Served) -> None:
     use_both(node, "echo")
     port = int(node.facts["tenants"].rpartition(":")[2])
     with ExitStack() as stack:
-        sockets = [stack.enter_context(websocket(port, "echo")) for _ in range(6)]
-        for number, socket in enumerate(sockets):
-            socket.send(f"{number}")
-        said = [str(socket.recv(timeout=30)).split() for socket in sockets]
-        assert [number for number, _ in said] == [str(number) for number in range(6)]
-        assert len({who for _, who in said}) == 2
+        served_by: list[str] = []
+        # A process that is slow for a moment takes fewer.
+        while len(served_by) < 6 or len(set(served_by)) < 2:
+            assert len(served_by) < 40
+            socket = stack.enter_context(websocket(port, "echo"))
+            socket.send(f"{len(served_by)}")
+            number, who = str(socket.recv(timeout=30)).split()
+            assert number == str(len(served_by))
+            served_by.append(who)
         page = httpx.get(f"{node.facts['api']}/metrics", timeout=30).text
-        assert re.search(r'waypost_websockets{[^}]*script="echo"[^}]*} 6\n', page)
+        open_ones = rf'waypost_websockets{{[^}}]*script="echo"[^}}]*}} {len(served_by)}\n'
+        assert re.search(open_ones, page)
 
 
 def test_a_tail_hears_of_both(node: Served) -> None:

@@ -30,10 +30,18 @@ def deploy_until_it_starts(node: LiveNode) -> None:
     raise AssertionError("none of 50 uploads started")
 
 
+def end_instance(node: LiveNode) -> None:
+    """End the one there is; after a start that failed it takes a while until there is one."""
+    deadline = time.monotonic() + 20
+    while (answer := node.request("whim", "/exit")).headers.get("waypost-code") == "backoff":
+        assert time.monotonic() < deadline, "it is not started any more"
+    assert answer.status_code == 500
+
+
 def failing_start(node: LiveNode) -> float:
     """End the instance until its successor does not start; return when that was."""
     for _ in range(50):
-        assert node.request("whim", "/exit").status_code == 500
+        end_instance(node)
         before = time.monotonic()
         answer = node.request("whim")
         if answer.status_code != 200:
@@ -81,7 +89,7 @@ def test_those_who_waited_for_one_that_died_get_another(node: LiveNode) -> None:
     with ThreadPoolExecutor(8) as visitors:
         answers = list(visitors.map(lambda _: node.request("mortal-one", "/exit"), range(8)))
     assert {answer.status_code for answer in answers} == {500}
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 10
 
 
 def test_a_tenant_whose_instances_keep_dying_is_slowed_and_others_are_not(node: LiveNode) -> None:

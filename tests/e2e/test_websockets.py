@@ -208,7 +208,7 @@ def _impatient(config: Config) -> Config:
             config.plans["pro"], websockets=2, message_kb=4, concurrency=1, instances=1
         ),
     }
-    sockets = msgspec.structs.replace(config.websocket, idle_seconds=1.0)
+    sockets = msgspec.structs.replace(config.websocket, idle_seconds=2.0)
     return msgspec.structs.replace(config, plans=plans, websocket=sockets)
 
 
@@ -317,8 +317,8 @@ def test_a_message_that_burns_its_cpu_time_closes_with_1008(node: LiveNode, port
             assert closed_with(connection) == (1008, "Worker exceeded CPU time limit")
         (event,) = tail.wait()
     assert (event["outcome"], event["waypost"]["fault"]) == ("exceededCpu", "limit")
-    # 50 cheap messages have not saved up 50 budgets for it.
-    assert 10 <= event["cpuTime"] < 60
+    # 50 cheap messages have not saved up 50 budgets for it. How soon it ends is measured elsewhere.
+    assert 10 <= event["cpuTime"] < 400
 
 
 def test_many_messages_may_use_more_than_one_request_could(node: LiveNode, port: int) -> None:
@@ -520,7 +520,7 @@ def test_limits_of_plan_and_node(tmp_path: Path) -> None:
             assert echoed(first, b"x" * 4096)
             first.send(b"x" * 4097)
             assert closed_with(first) == (1009, "message too big")
-            assert closed_with(second) == (1001, "idle for 1 s")
+            assert closed_with(second) == (1001, "idle for 2 s")
         with client(port, "talk") as connection:
             assert echoed(connection, "the places are free again")
     lines = [json.loads(line) for line in (tmp_path / "node/access.log").read_text().splitlines()]
