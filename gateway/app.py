@@ -66,8 +66,8 @@ from gateway.telemetry.logs import configure_logging
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tail import TailHub
 from gateway.triggers.schedules import Scheduler
-from sandbox import MIB, Supervisor, SupervisorSettings, Watchdog
 from gateway.upkeep import begin_upkeep
+from sandbox import MIB, Supervisor, SupervisorSettings, Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -228,15 +228,7 @@ class Node:
         hops = await Hops.of(store)
         outbound = Outbound(config.egress, hops=hops)
         stack.push_async_callback(outbound.close)
-        starter = Starter(
-            self.supervisor,
-            watchdog,
-            outbound,
-            startup_cpu_ms=config.runtime.startup_cpu_ms,
-            startup_wall_ms=config.runtime.startup_wall_ms,
-            max_bundle_bytes=config.upload.max_mb * MIB,
-            max_bundle_files=config.upload.max_modules,
-        )
+        starter = Starter(config, self.supervisor, watchdog, outbound, store)
         starter.keep_spares([config.plan(None).limits, *config.plans.values()])
         pool = Pool(
             starter,
@@ -251,7 +243,12 @@ class Node:
         stack.push_async_callback(pool.close)
         resolver = Resolver(store, config)
         leases = Leases(pool, observers, idle_seconds=config.websocket.idle_seconds)
-        for work in (pool.run_sweeps(), leases.run_watches(), leases.run_sockets()):
+        for work in (
+            pool.run_sweeps(),
+            leases.run_watches(),
+            leases.run_sockets(),
+            starter.compiler.run(),
+        ):
             stack.callback(asyncio.create_task(work).cancel)
         gate = Gate(queue_seconds=config.queue_seconds)
         if cells is not None:
@@ -285,6 +282,7 @@ class Node:
             readiness=self._readiness,
         )
         self.rollbacks.connect(services.versions, store)
+        stack.push_async_callback(begin_upkeep(self.config, services, store).close)
         self.scheduler = scheduler = Scheduler(store, rooms.dispatcher)
         stack.push_async_callback(scheduler.close)
         services.schedules.caller = scheduler.call
@@ -299,7 +297,6 @@ class Node:
             origin_of=addresses.origin,
             may_have_certificate=CertificateNames(rooms.resolver).allows,
         )
-        stack.push_async_callback(begin_upkeep(self.config, services, store).close)
 
     def _control(self, services: Services) -> object:
         api: object = create_api(services)

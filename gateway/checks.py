@@ -117,6 +117,7 @@ def _numbers(config: Config) -> _Problem | None:
         (("routing", "cache_seconds"), 0),
         (("runtime", "startup_cpu_ms"), 1),
         (("runtime", "startup_wall_ms"), 1),
+        (("runtime", "compile_cpu_ms"), 0),
         (("egress", "timeout_seconds"), 0.001),
         (("control", "requests"), 0),
         (("audit", "keep_days"), 0),

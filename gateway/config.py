@@ -107,6 +107,8 @@ class Runtime(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """CPU milliseconds to load a script."""
     startup_wall_ms: int = 10_000
     """Elapsed milliseconds to load a script."""
+    compile_cpu_ms: int = 10_000
+    """CPU milliseconds to compile a version, once, for its later instances; 0: none is."""
 
 
 class SandboxConfig(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -158,8 +160,6 @@ class Control(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Tokens that are nobody's, from one address."""
 
 
-class Rollback(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """When a new deployment is undone by the platform."""
 class AuditRules(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the audit log is kept."""
 
@@ -167,6 +167,8 @@ class AuditRules(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Entries older than so many days are removed; 0: none ever is."""
 
 
+class Rollback(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a new deployment is undone by the platform."""
 
     error_percent: float = 0.0
     """How many of a hundred requests more than before may fail; 0: nothing is undone."""
@@ -250,9 +252,9 @@ class Config(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     egress: Egress = Egress()
     upload: Upload = Upload()
     control: Control = Control()
+    audit: AuditRules = AuditRules()
     rollback: Rollback = Rollback()
     secrets: Secrets = Secrets()
-    audit: AuditRules = AuditRules()
     access_log: AccessLog = AccessLog()
     insecure_no_sandbox: bool = False
     """Development only; set by ``--insecure-no-sandbox``."""

@@ -48,6 +48,8 @@ MAX_METADATA: Final = 256 * 1024
 """Longest payload of a metadata frame, INIT apart, bytes."""
 CHUNK: Final = 64 * 1024
 """Body bytes a sender puts in one frame at most; an instance that puts more is not heard."""
+LENGTH_SIZE: Final = 4
+"""Bytes of the length, little-endian, before each compiled module."""
 WINDOW: Final = 256 * 1024
 """Body bytes a sender may have unacknowledged on one stream in one direction."""
 MESSAGE_COST: Final = 2048
@@ -155,6 +157,11 @@ class Init(msgspec.Struct, array_like=True, frozen=True):
     """What one invocation may log before it is cut."""
     created_ms: int = 0
     """When the version was made; its files carry this time, in each instance the same."""
+    bytecode: list[int] = []
+    """Bytes that each module was compiled to, which come before all modules; empty: none were."""
+    compiles: bool = False
+    """Nothing is run: the modules are compiled, and BODY frames on stream 0 bring what comes of
+    each, behind its length in ``LENGTH_SIZE`` bytes."""
 
 
 class Ready(msgspec.Struct, array_like=True, frozen=True, forbid_unknown_fields=True):

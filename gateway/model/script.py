@@ -63,6 +63,17 @@ class Module(msgspec.Struct, frozen=True):
     content: bytes
 
 
+class Bytecode(msgspec.Struct, frozen=True):
+    """What the modules of a version were compiled to."""
+
+    interpreter: str
+    """The only one that can use it."""
+    sizes: tuple[int, ...] = ()
+    """Bytes by module, in order, 0 where there are none; empty: there are none at all."""
+    content: bytes = b""
+    """One after the other."""
+
+
 class Version(msgspec.Struct, frozen=True, kw_only=True):
     """An immutable snapshot of code and configuration."""
 

@@ -23,7 +23,7 @@ from gateway.errors import (
 )
 from gateway.model.http import Request
 from gateway.model.route import Route
-from gateway.model.script import Version
+from gateway.model.script import Bytecode, Version
 from gateway.pool.channel import Channel
 from gateway.pool.exchange import Exchange, as_refusal
 from gateway.pool.socket import GOING_AWAY
@@ -108,8 +108,16 @@ class Instance:
 
     # Starting
 
-    async def load(self, init: Init, *, cpu_ms: int, wall_ms: int, concurrency: int) -> Ready:
-        """Send the code and wait until it is loaded.
+    async def load(
+        self,
+        init: Init,
+        bytecode: Bytecode | None = None,
+        *,
+        cpu_ms: int,
+        wall_ms: int,
+        concurrency: int,
+    ) -> Ready:
+        """Send the code, with what it was compiled to, and wait until it is loaded.
 
         Raises StartFailed when the tenant's code cannot be loaded within its start-up limits.
         """
@@ -122,7 +130,7 @@ class Instance:
             self._on_start_expired,
             now_ns=time.monotonic_ns(),
         )
-        self._send_code(init)
+        self._send_code(init, bytecode)
         loaded = await self._loaded
         self.meter.end(charge)
         if isinstance(loaded, Failed):
@@ -141,11 +149,15 @@ class Instance:
         self.idle_since = time.monotonic()
         return loaded
 
-    def _send_code(self, init: Init) -> None:
+    def _send_code(self, init: Init, bytecode: Bytecode | None) -> None:
+        files = [module.content for module in self.version.modules]
+        if bytecode is not None:
+            init = msgspec.structs.replace(init, bytecode=list(bytecode.sizes))
+            files.insert(0, bytecode.content)
         self.channel.send(protocol.encode_struct(FrameType.INIT, 0, init))
-        for module in self.version.modules:
-            for start in range(0, len(module.content), protocol.CHUNK):
-                chunk = module.content[start : start + protocol.CHUNK]
+        for content in files:
+            for start in range(0, len(content), protocol.CHUNK):
+                chunk = content[start : start + protocol.CHUNK]
                 self.channel.send(protocol.encode(FrameType.BODY, 0, chunk))
         self.channel.send(protocol.encode(FrameType.BODY, 0, b"", protocol.END))
         # The process has the code now; kept here, it would be in memory once for each instance.

@@ -6,8 +6,10 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 
+from gateway.config import Config
 from gateway.model.plan import Limits
-from gateway.model.script import Version
+from gateway.model.script import Bytecode, Version
+from gateway.pool.bytecode import Compiler, CompilerStore
 from gateway.pool.instance import Instance
 from gateway.pool.subrequests import Fetcher
 from sandbox import MIB, SandboxSpec, Supervisor, Watchdog, protocol
@@ -19,6 +21,8 @@ SHARED_REQUESTS = 64
 """Requests that one instance of asynchronous code serves at once."""
 FILE_SLACK = 4096
 """A file takes whole pages: this is the most that it takes beyond its length."""
+BYTECODE_PART = 4
+"""Bytecode lies in the instance's memory: more than this part of it is not worth its time."""
 
 
 class Starter:
@@ -26,22 +30,28 @@ class Starter:
 
     def __init__(
         self,
+        config: Config,
         supervisor: Supervisor,
         watchdog: Watchdog,
         fetcher: Fetcher,
-        *,
-        startup_cpu_ms: int,
-        startup_wall_ms: int,
-        max_bundle_bytes: int,
-        max_bundle_files: int = 10_000,
+        store: CompilerStore,
     ) -> None:
         self._supervisor = supervisor
         self._watchdog = watchdog
         self._fetcher = fetcher
-        self._cpu_ms = startup_cpu_ms
-        self._wall_ms = startup_wall_ms
-        self._bundle_files = max_bundle_files
-        self._bundle_bytes = max_bundle_bytes + max_bundle_files * FILE_SLACK
+        self._cpu_ms = config.runtime.startup_cpu_ms
+        self._wall_ms = config.runtime.startup_wall_ms
+        self._bundle_files = config.upload.max_modules
+        bundle_bytes = config.upload.max_mb * MIB
+        # Its bytecode may have as many bytes as the bundle.
+        self._bundle_bytes = 2 * bundle_bytes + self._bundle_files * FILE_SLACK
+        self.compiler = Compiler(
+            supervisor,
+            watchdog,
+            store,
+            cpu_ms=config.runtime.compile_cpu_ms,
+            max_bytes=bundle_bytes,
+        )
 
     @property
     def wall_seconds(self) -> float:
@@ -70,6 +80,7 @@ class Starter:
         """
         begun_ns = time.monotonic_ns()
         spec = self._size(limits)
+        bytecode = await self.compiler.find(version)
         sandbox = await self._supervisor.spawn(spec)
         instance = Instance(
             sandbox,
@@ -82,6 +93,7 @@ class Starter:
         try:
             await instance.load(
                 _init(version),
+                _fitting(bytecode, spec),
                 cpu_ms=self._cpu_ms,
                 wall_ms=self._wall_ms,
                 concurrency=min(SHARED_REQUESTS, limits.concurrency),
@@ -90,6 +102,8 @@ class Starter:
             instance.stop("could not be loaded")
             raise
         instance.started_ns = time.monotonic_ns() - begun_ns
+        if bytecode is None:
+            self.compiler.offer(version.key, version.id)
         return instance
 
 
@@ -128,6 +142,13 @@ class Launcher:
         """Start ``version``. Raises StartFailed when its code does not load."""
         instance = await self._starter.start(version, limits, self._on_change)
         return Candidate(instance, instance.ready, self._adopt)
+
+
+def _fitting(bytecode: Bytecode | None, spec: SandboxSpec) -> Bytecode | None:
+    """Bytecode, unless it would take more than its part of the memory that the plan allows."""
+    if bytecode is None or len(bytecode.content) > spec.memory_bytes // BYTECODE_PART:
+        return None
+    return bytecode
 
 
 def _init(version: Version) -> protocol.Init:

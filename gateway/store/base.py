@@ -13,6 +13,7 @@ import msgspec
 
 from gateway.model.audit import AuditEntry, AuditQuery
 from gateway.model.script import (
+    Bytecode,
     Cron,
     Deployment,
     Namespace,
@@ -113,6 +114,16 @@ class VersionStore(Protocol):
 
     async def list_deployments(self, key: ScriptKey) -> list[Deployment]:
         """Deployments of versions that are kept, newest first."""
+
+
+class BytecodeStore(Protocol):
+    """What versions were compiled to; it goes with its version."""
+
+    async def put_bytecode(self, version_id: str, bytecode: Bytecode) -> None:
+        """Keep what a version was compiled to, instead of what there was; nothing without it."""
+
+    async def get_bytecode(self, version_id: str, interpreter: str) -> Bytecode | None:
+        """What a version was compiled to by an interpreter; None when it was not."""
 
 
 class TriggerStore(Protocol):
@@ -249,6 +260,7 @@ class Store(
     NamespaceStore,
     CatalogStore,
     VersionStore,
+    BytecodeStore,
     TriggerStore,
     SecretStore,
     AccountStore,

@@ -23,9 +23,10 @@ from sandbox.protocol import (
     decode_struct,
     encode_struct,
 )
-from sandbox.runtime import aliases, console, loader, rehearsal
+from sandbox.runtime import aliases, bytecode, console, loader, rehearsal
 from sandbox.runtime.adapter import Adapter
 from sandbox.runtime.channel import Channel
+from sandbox.runtime.content import Content
 from sandbox.runtime.env import env
 from sandbox.runtime.limits import CpuLimit
 from sandbox.runtime.loop import Server
@@ -83,12 +84,15 @@ def _live(
     if received is None:
         return
     init, content = received
+    if init.compiles:
+        bytecode.compile_all(channel, content, app_dir, init.modules)
+        return
     server = Server(channel, loop, tracer, init.log_bytes)
     limit.server = server
     limit.install()
     console.install(server.recorder)
     env.__dict__.update(init.env)
-    failed = _write(init, content, bundle_dir)
+    failed = _write(init, content, bundle_dir, app_dir)
     del content, received
     # Leaves the writable view of the bundle, before any of the tenant's code runs. Programs name
     # their templates and data by paths relative to where they lie.
@@ -105,27 +109,23 @@ def _live(
     server.serve(loaded)
 
 
-def _receive(channel: Channel) -> tuple[Init, bytes] | None:
+def _receive(channel: Channel) -> tuple[Init, Content] | None:
     """Wait for the script; None when the gateway wants the instance to end instead."""
     frame = channel.next_frame()
     if frame.type == FrameType.DRAIN:
         return None
     if frame.type != FrameType.INIT:
         raise ProtocolError(f"frame type {frame.type} before INIT")
-    init = decode_struct(Init, frame.payload)
-    chunks: list[bytes] = []
-    while not frame.flags & END:
-        frame = channel.next_frame()
-        if frame.type != FrameType.BODY or frame.stream:
-            raise ProtocolError(f"frame type {frame.type} within the modules")
-        chunks.append(frame.payload)
-    return init, b"".join(chunks)
+    return decode_struct(Init, frame.payload), Content(channel, ended=bool(frame.flags & END))
 
 
-def _write(init: Init, content: bytes, bundle_dir: str) -> Failed | None:
+def _write(init: Init, content: Content, bundle_dir: str, app_dir: str) -> Failed | None:
     try:
+        if init.bytecode:
+            bytecode.receive(content, bundle_dir, app_dir, init.modules, init.bytecode)
         loader.write_modules(bundle_dir, init.modules, content, init.created_ms)
     except OSError as error:
+        content.skip()
         message = f"the bundle does not fit into its directory: {error.strerror}"
         return Failed("code", "BundleNotWritten", clean(message, 1024), "", None, None)
     return None

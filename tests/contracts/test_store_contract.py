@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from gateway.model.script import (
     Binding,
+    Bytecode,
     Cron,
     Deployment,
     Module,
@@ -257,6 +258,30 @@ class TestVersions:
         assert await store.put_tags(KEY, ("x",)) == replace(before, tags=("x",))
         assert await store.get_script(KEY) == replace(before, tags=("x",))
         assert await store.put_tags(ScriptKey("production", "none"), ()) is None
+
+
+COMPILED = Bytecode("python-1", (3, 0, 4), b"abc\0\xff\0\xff")
+
+
+async def test_it_is_found_by_the_interpreter_that_made_it_alone(store: Store) -> None:
+    await store.put_version(version(1))
+    assert await store.get_bytecode(version(1).id, "python-1") is None
+    await store.put_bytecode(version(1).id, COMPILED)
+    assert await store.get_bytecode(version(1).id, "python-1") == COMPILED
+    assert await store.get_bytecode(version(1).id, "python-2") is None
+    await store.put_bytecode(version(1).id, Bytecode("python-2"))
+    assert await store.get_bytecode(version(1).id, "python-2") == Bytecode("python-2")
+    assert await store.get_bytecode(version(1).id, "python-1") is None
+
+
+async def test_it_goes_with_its_version_and_comes_back_with_none(store: Store) -> None:
+    await store.put_bytecode(version(1).id, COMPILED)
+    await store.put_version(version(1))
+    assert await store.get_bytecode(version(1).id, "python-1") is None
+    await store.put_bytecode(version(1).id, COMPILED)
+    await store.delete_script(KEY)
+    await store.put_version(version(1))
+    assert await store.get_bytecode(version(1).id, "python-1") is None
 
 
 class TestAccounts:

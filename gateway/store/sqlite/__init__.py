@@ -9,6 +9,7 @@ from typing import Final
 from gateway.store.sealing import KeyFile, KeySource
 from gateway.store.sqlite.accounts import SqliteAccounts
 from gateway.store.sqlite.audit import SqliteAudit
+from gateway.store.sqlite.bytecode import SqliteBytecode
 from gateway.store.sqlite.catalog import SqliteCatalog
 from gateway.store.sqlite.connections import Connections
 from gateway.store.sqlite.kv import SqliteHostnames, SqliteKeyValues
@@ -29,6 +30,7 @@ class SqliteStore(
     SqliteHostnames,
     SqliteCatalog,
     SqliteVersions,
+    SqliteBytecode,
     SqliteTriggers,
     SqliteSecrets,
     SqliteAccounts,

@@ -14,6 +14,7 @@ from pathlib import Path
 from sandbox.protocol import (
     END,
     FROM_INSTANCE,
+    LENGTH_SIZE,
     WINDOW,
     Decoder,
     ExceptionRecord,
@@ -110,17 +111,25 @@ class Instance:
         entrypoint: str | None = None,
         env: dict[str, object] | None = None,
         log_bytes: int = 256 * 1024,
+        bytecode: dict[str, bytes] | None = None,
     ) -> Ready | Failed:
         if isinstance(modules, str):
             modules = {main: modules}
         contents = [text.encode() for text in modules.values()]
         sizes = list(zip(modules, map(len, contents), strict=True))
         assert self.frame().type == FrameType.HELLO
-        init = Init(sizes, main, entrypoint, env or {}, "script", "v1", log_bytes)
-        self.wire.sendall(encode_struct(FrameType.INIT, 0, init))
-        for content in contents:
-            self.wire.sendall(encode(FrameType.BODY, 0, content))
-        self.wire.sendall(encode(FrameType.BODY, 0, b"", END))
+        compiled = [bytecode.get(name, b"") for name in modules] if bytecode else []
+        init = Init(
+            sizes,
+            main,
+            entrypoint,
+            env or {},
+            "script",
+            "v1",
+            log_bytes,
+            bytecode=[len(each) for each in compiled],
+        )
+        self._send_script(init, [*compiled, *contents])
         while True:
             while self.outside and self.signal_after_log and not self._arrived():
                 self.signal(self.signal_after_log)
@@ -130,6 +139,30 @@ class Instance:
             if frame.type == FrameType.FAILED:
                 return decode_struct(Failed, frame.payload)
             self._dispatch(frame)
+
+    def compile(self, modules: dict[str, bytes]) -> dict[str, bytes]:
+        """Have modules compiled, not run; empty for those that could not be."""
+        sizes = [(name, len(content)) for name, content in modules.items()]
+        assert self.frame().type == FrameType.HELLO
+        self._send_script(Init(sizes, "", None, {}, "", "", compiles=True), [*modules.values()])
+        received, ended = b"", False
+        while not ended:
+            frame = self.frame()
+            assert (frame.type, frame.stream) == (FrameType.BODY, 0)
+            received += frame.payload
+            ended = bool(frame.flags & END)
+        compiled = {}
+        for name in modules:
+            end = LENGTH_SIZE + int.from_bytes(received[:LENGTH_SIZE], "little")
+            compiled[name], received = received[LENGTH_SIZE:end], received[end:]
+        assert not received
+        return compiled
+
+    def _send_script(self, init: Init, contents: list[bytes]) -> None:
+        self.wire.sendall(encode_struct(FrameType.INIT, 0, init))
+        for content in contents:
+            self.wire.sendall(encode(FrameType.BODY, 0, content))
+        self.wire.sendall(encode(FrameType.BODY, 0, b"", END))
 
     def open(
         self,

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from sandbox.errors import ProtocolError
-from sandbox.protocol import Failed, Ready
+from sandbox.protocol import END, Failed, FrameType, Ready, encode
+from sandbox.runtime.channel import Channel
+from sandbox.runtime.content import Content
 from sandbox.runtime.loader import write_modules
 from tests.sandbox.runtime.peer import Instance
 
@@ -142,14 +147,24 @@ def test_modules_import_each_other_and_their_vendored_packages(instance: Instanc
 
 @pytest.mark.parametrize("name", ["../a.py", "/a.py", "a/../../b", "a\0.py", "", "a//b", "./a"])
 def test_module_names_cannot_leave_the_bundle(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ProtocolError, match="not a plain relative path"):
-        write_modules(str(tmp_path / "app"), [(name, 1)], b"x")
+    with received(b"x") as content, pytest.raises(ProtocolError, match="not a plain relative path"):
+        write_modules(str(tmp_path / "app"), [(name, 1)], content)
     assert not list(tmp_path.rglob("*.py"))
 
 
-def test_module_sizes_must_add_up(tmp_path: Path) -> None:
-    with pytest.raises(ProtocolError, match="3 bytes announced"):
-        write_modules(str(tmp_path), [("a.py", 3)], b"xx")
+@pytest.mark.parametrize(("size", "why"), [(3, "fewer bytes than"), (1, "1 bytes more than")])
+def test_module_sizes_must_add_up(tmp_path: Path, size: int, why: str) -> None:
+    with received(b"xx") as content, pytest.raises(ProtocolError, match=why):
+        write_modules(str(tmp_path), [("a.py", size)], content)
+
+
+@contextmanager
+def received(data: bytes) -> Iterator[Content]:
+    """What an instance reads that was sent this, and the end in a frame of its own."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        ours.sendall(encode(FrameType.BODY, 0, data) + encode(FrameType.BODY, 0, b"", END))
+        yield Content(Channel(theirs), ended=False)
 
 
 def test_cpu_limit_at_import(instance: Instance) -> None:
