@@ -61,7 +61,9 @@ def main() -> int:
     parser.add_argument("scenario", choices=[*sorted(SCENARIOS), "all", "report"])
     parser.add_argument("--quick", action="store_true", help="all: in less than 10 minutes")
     parser.add_argument("--rounds", type=int, default=5, help="alternating rounds (default 5)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of a round (default 3)")
+    parser.add_argument(
+        "--seconds", type=float, help=f"length of a round (default 3; abuse: {abuse.SECONDS})"
+    )
     parser.add_argument("--connections", type=int, default=32, help="open connections (default 32)")
     parser.add_argument("--megabytes", type=int, default=1000, help="stream: of a body (1000)")
     parser.add_argument("--only", default="", help="abuse: begin of the attacks' names, by comma")
@@ -75,6 +77,8 @@ def main() -> int:
         print(*report.collect(), sep="\n")
         report.write()
         return 0
+    if arguments.seconds is None:
+        arguments.seconds = abuse.SECONDS if arguments.scenario == "abuse" else 3.0
     figures = {"machine": describe(), "scenario": arguments.scenario}
     figures.update(SCENARIOS[arguments.scenario](arguments))
     results = Path("benchmarks/results")

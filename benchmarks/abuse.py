@@ -3,7 +3,10 @@
 ``--rung root|user|alone|root-alone|all`` says on which of the hosts that can be made of this one:
 as root, as an ordinary user with user namespaces, and without namespaces as either. ``--only c,k1``
 takes the attacks whose names begin so; WAYPOST_ABUSE_DIR adds those of a directory, which every
-user must be able to read. Writes a table of each rung beside the raw figures.
+user must be able to read. An attack is sent again and again for ``--seconds``, and until the
+visitors have seen a thousand answers; before each, as long a look is taken when nobody attacks.
+Writes figures and a table of each rung; ``python -m benchmarks report`` takes them into
+docs/attacks.md.
 """
 
 from __future__ import annotations
@@ -15,13 +18,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks.honest import TENANTS, Seen, Visitors, watch
+from benchmarks.honest import TENANTS, Seen, Visitors
+from benchmarks.machine import describe
 from sandbox import examine_host, host_level
 from sandbox.ladder import LANDLOCK
 from tests.isolation import barriers, hosts
@@ -32,9 +36,20 @@ HOSTS = {"root": "", "user": "user", "alone": "user-alone", "root-alone": "root-
 """The rungs, and what makes such a host of this one."""
 RATIO = 3.0
 """The honest visitors' p99 under attack may be so many times the quiet one."""
-QUIET_SECONDS = 3.0
-QUIET_EACH = 20
-"""Attacks between two looks at what the visitors see when nobody attacks."""
+SECONDS = 1.3
+SAMPLES = 1000
+"""What a 99th percentile takes."""
+PACE_SECONDS = 0.004
+"""Between two requests of an honest tenant."""
+SETTLE_SECONDS = 0.1
+"""Between what an attack left to be done and the next look."""
+MOST_WINDOWS = 4
+"""An attack, or a look, is repeated so often for the samples' sake."""
+NEAR = 2
+"""So many looks before an attack, and as many after it, say what is quiet."""
+BAR = 24
+LINE = 106
+_HEADS = f"{'attack':28} {'stopped by':32} {'outcome':22} times  p99 ms  ratio"
 _COLUMNS: tuple[str, ...] = (
     "attack",
     "what it tries",
@@ -49,14 +64,20 @@ _COLUMNS += ("honest requests", "errors", "p99 quiet, ms", "p99 attacked, ms", "
 def run(arguments: argparse.Namespace) -> dict[str, object]:
     """``--seconds`` of each attack, again and again, one after the other."""
     rungs = list(HOSTS) if arguments.rung == "all" else [arguments.rung]
-    figures = {rung: _on(rung, arguments.only, arguments.seconds) for rung in rungs}
+    return {"rungs": {rung: _keep(rung, arguments) for rung in rungs}}
+
+
+def _keep(rung: str, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Try one rung and write down what came of it, before the next is begun."""
+    found = {"machine": describe(), "only": arguments.only, "rung": rung}
+    found |= _on(rung, arguments.only, arguments.seconds)
     results = Path("benchmarks/results")
     results.mkdir(parents=True, exist_ok=True)
-    for rung, found in figures.items():
-        path = results / f"abuse-{rung}-{time.strftime('%Y%m%d-%H%M%S')}.md"
-        path.write_text(_table(rung, found))
-        print(f"{path}: {_summary(found)}")
-    return {"rungs": figures}
+    path = results / f"abuse-{rung}-{time.strftime('%Y%m%d-%H%M%S')}"
+    path.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
+    path.with_suffix(".md").write_text(_table(rung, found))
+    print(f"{path}.md: {_summary(found)}")
+    return found
 
 
 def _on(rung: str, only: str, seconds: float) -> dict[str, Any]:
@@ -89,19 +110,25 @@ def attack(only: str, seconds: float) -> dict[str, Any]:
             name = f"honest-{number}"
             arena.deploy(name, HELLO.format(f"this is {name}")).raise_for_status()
         arena.set_plan("honest", "free")
-        trial = _Trial(arena, level, seconds)
-        rows = list(trial.rows(cases))
+        with _Trial(arena, level, seconds) as trial:
+            rows = trial.rows(cases)
     return {
         "level": level,
         "attacks": rows,
         "quiet_p99_ms": trial.quiet_ms,
         # Else others used the machine meanwhile, and the ratios say little.
-        "machine_was_quiet": max(trial.quiet_ms) < 1.5 * min(trial.quiet_ms),
+        "machine_was_quiet": _nearly_equal(trial.quiet_ms),
         "honest_requests": sum(row["requests"] for row in rows),
-        "honest_errors": [error for row in rows for error in row["errors"]],
+        "honest_errors": [*trial.errors, *(error for row in rows for error in row["errors"])],
         "over_the_ratio": [row["id"] for row in rows if row["ratio"] >= RATIO],
         "not_acceptable": [row["id"] for row in rows if not row["acceptable"]],
     }
+
+
+def _nearly_equal(looks_ms: Sequence[float]) -> bool:
+    """All but one in twenty of them are less than twice the middle one."""
+    ordered = sorted(looks_ms)
+    return ordered[len(ordered) * 19 // 20] < 2 * median(ordered)
 
 
 class _Trial:
@@ -111,38 +138,72 @@ class _Trial:
         self._arena = arena
         self._level = level
         self._seconds = seconds
-        self._port = urlsplit(arena.url).port or 80
+        self._visitors = Visitors(urlsplit(arena.url).port or 80, PACE_SECONDS)
         self.quiet_ms: list[float] = []
-        watch(self._port, 0.5)
+        self.errors: list[str] = []
+        """Seen when nobody attacked."""
 
-    def rows(self, cases: Sequence[Case]) -> Iterator[dict[str, Any]]:
-        """What came of each; who had the visitors wait is tried once more, beside a fresh look."""
-        print(f"{'attack':28} {'stopped by':32} {'outcome':22} times  p99 ms  ratio")
+    def __enter__(self) -> _Trial:
+        for _ in range(NEAR):
+            self._look()
+        print(_HEADS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._visitors.stop()
+
+    def rows(self, cases: Sequence[Case]) -> list[dict[str, Any]]:
+        """What came of each; who had the visitors wait is tried once more at the end."""
+        rows = self._try_all(cases)
+        late = {row["id"]: row for row in rows if row["ratio"] >= RATIO}
+        if late:
+            print(f"{'':{LINE}}\nonce more")
+        for again in self._try_all([case for case in cases if case.id in late]):
+            late[again["id"]] = _both(late[again["id"]], again)
+        return [late.get(row["id"], row) for row in rows]
+
+    def _try_all(self, cases: Sequence[Case]) -> list[dict[str, Any]]:
+        found: list[tuple[int, dict[str, Any]]] = []
+        begun = time.monotonic()
         for number, case in enumerate(cases):
-            if number % QUIET_EACH == 0:
-                self._look()
+            self._look()
             row = self._row(case)
-            if row["ratio"] >= RATIO:
-                self._look()
-                row = _both(row, self._row(case))
-            yield row
-        self._look()
+            found.append((len(self.quiet_ms), row))
+            _show_progress(number + 1, len(cases), time.monotonic() - begun)
+        for _ in range(NEAR if cases else 0):
+            self._look()
+        return [self._compare(row, place) for place, row in found]
+
+    def _compare(self, row: dict[str, Any], place: int) -> dict[str, Any]:
+        """Compare it with the looks around it, those after it included."""
+        quiet_ms = median(self.quiet_ms[max(0, place - NEAR) : place + NEAR])
+        return row | {"quiet_p99_ms": quiet_ms, "ratio": row["p99_ms"] / quiet_ms}
 
     def _look(self) -> None:
-        self.quiet_ms.append(watch(self._port, QUIET_SECONDS).p99_ms)
+        time.sleep(SETTLE_SECONDS)
+        self._visitors.cut()
+        seen = Seen([], [])
+        for _ in range(MOST_WINDOWS):
+            time.sleep(self._seconds)
+            seen = _add(seen, self._visitors.cut())
+            if len(seen.samples_ms) >= SAMPLES:
+                break
+        self.quiet_ms.append(seen.p99_ms)
+        self.errors += seen.errors
 
     def _row(self, case: Case) -> dict[str, Any]:
-        visitors = Visitors(self._port)
-        try:
-            outcomes, times = _attack(self._arena, case, self._seconds)
-        finally:
-            seen = visitors.stop()
-        row = self._judge(case, outcomes, times, seen)
-        print(
-            f"{case.id:28} {row['barrier']:32} {','.join(outcomes):22} {times:5}"
-            f" {seen.p99_ms:7.2f} {row['ratio']:6.2f} {seen.errors[:2] or ''}",
-            flush=True,
-        )
+        outcomes: set[str] = set()
+        times, seen = 0, Seen([], [])
+        for _ in range(MOST_WINDOWS):
+            more, count = _attack(self._arena, case, self._seconds)
+            outcomes, times = outcomes | set(more), times + count
+            seen = _add(seen, self._visitors.cut())
+            if len(seen.samples_ms) >= SAMPLES:
+                break
+        row = self._judge(case, sorted(outcomes), times, seen)
+        line = f"{case.id:28} {row['barrier']:32} {','.join(row['outcomes']):22} {times:5}"
+        line += f" {seen.p99_ms:7.2f} {row['ratio']:6.2f} {seen.errors[:2] or ''}"
+        print(f"\r{line:{LINE}}", flush=True)
         return row
 
     def _judge(self, case: Case, outcomes: list[str], times: int, seen: Seen) -> dict[str, Any]:
@@ -150,7 +211,6 @@ class _Trial:
         if case.needs_scratch and self._level == LANDLOCK:
             acceptable |= {"error"}
         worst = next((name for name in outcomes if name not in acceptable), outcomes[0])
-        quiet_ms = median(self.quiet_ms)
         return {
             "id": case.id,
             "title": case.title,
@@ -162,10 +222,19 @@ class _Trial:
             "requests": len(seen.samples_ms),
             "p50_ms": seen.p50_ms,
             "p99_ms": seen.p99_ms,
-            "quiet_p99_ms": quiet_ms,
-            "ratio": seen.p99_ms / quiet_ms,
+            "ratio": seen.p99_ms / median(self.quiet_ms[-NEAR:]),
             "errors": seen.errors,
         }
+
+
+def _add(first: Seen, second: Seen) -> Seen:
+    return Seen(first.samples_ms + second.samples_ms, first.errors + second.errors)
+
+
+def _show_progress(done: int, of: int, seconds: float) -> None:
+    left = seconds / done * (of - done)
+    bar = "#" * (BAR * done // of)
+    print(f"[{bar:{BAR}}] {done}/{of}, {left // 60:.0f}:{left % 60:02.0f} left", end="\r")
 
 
 def _both(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
