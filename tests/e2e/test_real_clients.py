@@ -6,70 +6,21 @@ They are installed by ``tests/e2e/clients/install.sh DIR``; ``WAYPOST_TEST_CLIEN
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.clients import ENTRY, Wrangler, run
 from tests.support.node import OPERATOR_TOKEN, LiveNode
 from tests.support.served import wait_until
 
 HERE = Path(__file__).parent / "clients"
 # Each run of wrangler takes a second or two; on a busy machine, several.
 pytestmark = pytest.mark.timeout(300)
-
-
-@pytest.fixture(scope="session")
-def clients() -> Path:
-    """The directory with the clients."""
-    where = os.environ.get("WAYPOST_TEST_CLIENTS")
-    if not where:
-        pytest.skip("no clients: run tests/e2e/clients/install.sh, set WAYPOST_TEST_CLIENTS")
-    return Path(where).resolve()
-
-
-@pytest.fixture
-def environment(node: LiveNode, tmp_path: Path) -> dict[str, str]:
-    """What a tenant exports, and nothing of this machine's."""
-    home = tmp_path / "home"
-    home.mkdir()
-    return {
-        "PATH": os.environ["PATH"],
-        "HOME": str(home),
-        "CI": "1",
-        "NO_COLOR": "1",
-        "WRANGLER_SEND_METRICS": "false",
-        "WRANGLER_HIDE_BANNER": "true",
-        "CLOUDFLARE_API_BASE_URL": f"{node.api.base_url}/client/v4".replace("//client", "/client"),
-        "CLOUDFLARE_API_TOKEN": OPERATOR_TOKEN,
-    }
-
-
-def run(
-    command: list[str], environment: dict[str, str], *, cwd: Path | None = None, stdin: str = ""
-) -> str:
-    done = subprocess.run(
-        command,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        cwd=cwd,
-        input=stdin,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 Sdk = Callable[..., dict[str, Any]]
 
 
@@ -114,6 +65,20 @@ def test_sdks(node: LiveNode, sdk: Sdk, sdk_name: str) -> None:
     assert node.request(name).status_code == 404
 
 
+def test_sdks_with_workers_of_the_account(node: LiveNode, sdk: Sdk, sdk_name: str) -> None:
+    """Each asks by the hostname, in between, whether the code that answers is the right one."""
+    name = "acc-" + sdk_name.lower().replace(" ", "-").split(".")[0]
+    result = sdk(name, "account")
+    assert {step: given for step, given in result.items() if is_error(given)} == {}
+    words = [result[step] for step in ("one", "still_one", "two", "one_again", "first")]
+    assert words == ["one", "one", "two", "one", "one"]
+    assert name in result["list"]
+    assert len(result["version_list"]) == 2
+    assert result["schedules"]["schedules"][0]["cron"] == "*/5 * * * *"
+    assert (result["tagged"], result["left"]) == ([f"{name}-1", f"{name}-2"], [name])
+    assert {node.request(gone).status_code for gone in (name, f"{name}-1", f"{name}-2")} == {404}
+
+
 def is_error(given: Any) -> bool:
     return isinstance(given, dict) and "error" in given
 
@@ -148,139 +113,6 @@ def check_namespace_steps(result: dict[str, Any]) -> None:
     names = [item["namespace_name"] for item in result["namespace_list"]]
     assert {"production", created["namespace_name"]} <= set(names)
     assert result["namespace_missing"]["status"] == 404
-
-
-ENTRY = """
-from workers import Response, WorkerEntrypoint
-from lib.words import WORD
-import vendored
-
-class Default(WorkerEntrypoint):
-    async def fetch(self, request):
-        return Response.json({
-            "word": WORD,
-            "vendored": vendored.NAME,
-            "greeting": self.env.GREETING,
-            "answer": self.env.ANSWER,
-            "secret": getattr(self.env, "SECRET", None),
-            "other": getattr(self.env, "OTHER", None),
-        })
-"""
-
-
-class Tailing:
-    """A ``wrangler tail`` that runs."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.lines: list[str] = []
-        self._process = process
-        self._news = threading.Condition()
-        self._thread = threading.Thread(target=self._read)
-        self._thread.start()
-
-    def _read(self) -> None:
-        for line in self._process.stdout or ():
-            with self._news:
-                self.lines.append(line)
-                self._news.notify_all()
-
-    def wait_for(self, text: str) -> None:
-        with self._news:
-            said = self._news.wait_for(lambda: any(text in line for line in self.lines), 30)
-        assert said, (text, self.lines)
-
-    def close(self) -> None:
-        self._thread.join()
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-
-
-class Wrangler:
-    """A project of a tenant's, and the command line in it."""
-
-    def __init__(self, folder: Path, clients: Path, environment: dict[str, str]) -> None:
-        self.folder = folder
-        self._environment = environment
-        self._command = [str(clients / "bin/node"), str(clients / "node_modules/.bin/wrangler")]
-        self.write("lib/__init__.py", "")
-        self.write("python_modules/vendored/__init__.py", 'NAME = "vendored"\n')
-        self.write("entry.py", ENTRY)
-        self.word("one")
-
-    def write(self, name: str, text: str) -> None:
-        path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-
-    def word(self, word: str) -> None:
-        self.write("lib/words.py", f'WORD = "{word}"\n')
-
-    def configure(self, name: str, **more: Any) -> None:
-        config = {
-            "name": name,
-            "main": "entry.py",
-            "compatibility_date": "2026-01-01",
-            "compatibility_flags": ["python_workers"],
-            "workers_dev": False,
-            "vars": {"GREETING": "hello", "ANSWER": 42},
-            **more,
-        }
-        self.write("wrangler.jsonc", json.dumps(config))
-
-    def __call__(self, *arguments: str, stdin: str = "", token: str | None = None) -> str:
-        return run([*self._command, *arguments], self._with(token), stdin=stdin, cwd=self.folder)
-
-    def fails(self, *arguments: str, token: str | None = None) -> str:
-        """What it says when it cannot do that."""
-        done = subprocess.run(
-            [*self._command, *arguments],
-            env=self._with(token),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            cwd=self.folder,
-            check=False,
-            input="",
-        )
-        assert done.returncode == 1, done.stdout + done.stderr
-        assert "malformed response" not in done.stderr
-        return done.stdout + done.stderr
-
-    @contextmanager
-    def tail(self, *arguments: str) -> Iterator[Tailing]:
-        """What ``wrangler tail`` prints while it runs."""
-        process = subprocess.Popen(
-            [*self._command, "tail", *arguments],
-            env=self._environment,
-            cwd=self.folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        tailing = Tailing(process)
-        try:
-            yield tailing
-            process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0, tailing.lines
-        finally:
-            process.kill()
-            process.wait()
-            tailing.close()
-
-    def secrets(self) -> list[str]:
-        return [item["name"] for item in json.loads(self("secret", "list"))]
-
-    def _with(self, token: str | None) -> dict[str, str]:
-        changed = {"CLOUDFLARE_API_TOKEN": token} if token else {}
-        return {**self._environment, **changed}
-
-
-@pytest.fixture
-def wrangler(clients: Path, environment: dict[str, str], tmp_path: Path) -> Wrangler:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    return Wrangler(folder, clients, environment)
 
 
 def test_wrangler_into_a_dispatch_namespace(node: LiveNode, wrangler: Wrangler) -> None:

@@ -1,5 +1,9 @@
 // Every dispatch-namespace call of npm's `cloudflare`, in order; prints what each gave, as JSON.
-//   node namespace.mjs MODULES MAJOR SCRIPT     (base URL and token come from the environment)
+//   node namespace.mjs MODULES MAJOR SCRIPT [account|delete]
+// Base URL, token and the address that tenants are asked at (TENANTS) come from the environment.
+// `account`: the calls for Workers of the account instead, their versions and deployments, and the
+// removal of scripts by their tag.
+import { get } from 'node:http';
 import { createRequire } from 'node:module';
 
 const [modules, major, script] = process.argv.slice(2);
@@ -99,8 +103,67 @@ const steps = {
     return scripts.update(...of({ metadata: { main_module: 'entry.py' }, files }));
   },
 };
-if (process.argv[5] === 'delete') {
+const workers = client.workers.scripts;
+const ALL = '/accounts/platform/workers/dispatch/namespaces/production/scripts';
+
+// The word that a script answers with.
+const asked = (name = script) =>
+  new Promise((resolve, reject) => {
+    const headers = { Host: `${name}.localhost` };
+    get(process.env.TENANTS, { headers }, async (answer) => {
+      let text = '';
+      for await (const chunk of answer) text += chunk;
+      resolve(JSON.parse(text).word);
+    }).on('error', reject);
+  });
+
+// 4 mixes up the fields of a version's bindings when there are several.
+const alone = { ...metadata, bindings: metadata.bindings.slice(0, major === '4' ? 1 : 2) };
+const uploaded = async (word) => ({ account_id, metadata: alone, files: await bundle(word) });
+
+const deploy = (version) =>
+  workers.deployments.create(script, {
+    account_id,
+    strategy: 'percentage',
+    versions: [{ version_id: version, percentage: 100 }],
+  });
+
+const tagged = async (name) => {
+  const params = { metadata: { ...metadata, tags: [script] }, files: await bundle('one') };
+  const [, rest] = moved ? of(params) : ['', of(params)[2]];
+  return moved ? scripts.update(name, rest) : scripts.update('production', name, rest);
+};
+
+const ids = (items) => items.map((item) => item.id);
+
+const ofAccount = {
+  update: async () => workers.update(script, await uploaded('one')),
+  one: () => asked(),
+  list: async () => ids(await list(workers.list({ account_id }))),
+  schedules: () => workers.schedules.update(script, { account_id, body: [{ cron: '*/5 * * * *' }] }),
+  subdomain: () => workers.subdomain.get(script, { account_id }),
+  version_create: async () => workers.versions.create(script, await uploaded('two')),
+  still_one: () => asked(),
+  version_list: async () => list(workers.versions.list(script, { account_id })),
+  deployment_create: () => deploy(results.version_create.id),
+  two: () => asked(),
+  rollback: () => deploy(results.version_list.at(-1).id),
+  one_again: () => asked(),
+  tagged: async () => ids([await tagged(`${script}-1`), await tagged(`${script}-2`)]),
+  first: () => asked(`${script}-1`),
+  bulk_delete: () => client.delete(ALL, { query: { tags: `${script}:yes` } }),
+  left: async () => ids(await list(workers.list({ account_id }))).filter((id) => id.includes(script)),
+  delete: () => workers.delete(script, { account_id, force: true }),
+};
+
+function instead(others) {
   for (const name of Object.keys(steps)) delete steps[name];
+  Object.assign(steps, others);
+}
+
+if (process.argv[5] === 'account') instead(ofAccount);
+if (process.argv[5] === 'delete') {
+  instead({});
   steps.delete = () => scripts.delete(...of());
   steps.missing = () => scripts.get(...of());
 }

@@ -1,6 +1,8 @@
 """Every dispatch-namespace call of PyPI's ``cloudflare``, in order; prints what each gave, as JSON.
 
-``python namespace.py SCRIPT [delete]``; the base URL and the token come from the environment.
+``python namespace.py SCRIPT [account|delete]``; the base URL, the token and the address that
+tenants are asked at (``TENANTS``) come from the environment. ``account``: the calls for Workers of
+the account instead, their versions and deployments, and the removal of scripts by their tag.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import json
 import os
 import sys
 from typing import Any
+from urllib.request import Request, urlopen
 
 import cloudflare
 
@@ -90,6 +93,65 @@ if NEW:  # 4.3 has no way to send files here
     STEPS["content_update"] = lambda: scripts.content.update(
         SCRIPT, **where, metadata=MAIN, files=bundle("two")
     )
+workers, account = client.workers.scripts, {"account_id": "platform"}
+ALL = "/accounts/platform/workers/dispatch/namespaces/production/scripts"
+
+
+def asked(script: str = SCRIPT) -> str:
+    """The word that a script answers with."""
+    address = f"{os.environ['TENANTS']}/"
+    request = Request(address, headers={"Host": f"{script}.localhost"})  # noqa: S310
+    with urlopen(request) as answer:  # noqa: S310
+        return str(json.load(answer)["word"])
+
+
+def stored(word: str) -> Any:
+    """A version that does not serve yet. 5.9 cannot parse what it describes itself."""
+    given = {**account, "metadata": METADATA, "files": bundle(word)}
+    return workers.versions.with_raw_response.create(SCRIPT, **given).http_response.json()
+
+
+def deploy(version: str) -> Any:
+    """Make a version serve."""
+    versions = [{"version_id": version, "percentage": 100}]
+    return workers.deployments.create(SCRIPT, **account, strategy="percentage", versions=versions)
+
+
+def tagged(script: str, tag: str) -> Any:
+    """A script with a tag."""
+    metadata = {**METADATA, "tags": [tag]}
+    return scripts.update(script, **where, metadata=metadata, files=bundle("one"))
+
+
+if "account" in sys.argv:
+    STEPS = {
+        "update": lambda: workers.update(SCRIPT, **account, metadata=METADATA, files=bundle("one")),
+        "one": asked,
+        "list": lambda: [item.id for item in workers.list(**account)],
+        "schedules": lambda: workers.schedules.update(
+            SCRIPT, **account, body=[{"cron": "*/5 * * * *"}]
+        ),
+        "subdomain": lambda: workers.subdomain.get(SCRIPT, **account),
+        "version_create": lambda: stored("two")["result"],
+        "still_one": asked,
+        "version_list": lambda: list(workers.versions.list(SCRIPT, **account)),
+        "deployment_create": lambda: deploy(results["version_create"]["id"]),
+        "two": asked,
+        "rollback": lambda: deploy(results["version_list"][-1]["id"]),
+        "one_again": asked,
+        "tagged": lambda: [tagged(f"{SCRIPT}-{number}", SCRIPT).id for number in (1, 2)],
+        "first": lambda: asked(f"{SCRIPT}-1"),
+        "bulk_delete": lambda: client.delete(
+            ALL, cast_to=object, options={"params": {"tags": f"{SCRIPT}:yes"}}
+        ),
+        "left": lambda: [item.id for item in workers.list(**account) if SCRIPT in item.id],
+        "delete": lambda: workers.delete(SCRIPT, **account, force=True),
+    }
+    if not NEW:  # it has no way to send files with a version: one more deploy makes the second
+        STEPS["version_create"] = lambda: workers.update(
+            SCRIPT, **account, metadata=METADATA, files=bundle("two")
+        )
+        STEPS["still_one"] = STEPS["deployment_create"] = lambda: "one"
 if "delete" in sys.argv:
     STEPS = {
         "delete": lambda: scripts.delete(SCRIPT, **where),
