@@ -24,6 +24,7 @@ from gateway.accounts.tokens import ensure_operator_token
 from gateway.addresses import ControlAddresses
 from gateway.admission.gate import Gate
 from gateway.admission.shared import SharedGate
+from gateway.admission.turnstile import Turnstile
 from gateway.api.app import create_api
 from gateway.api.services import Services
 from gateway.bindings.hops import Hops
@@ -62,6 +63,7 @@ from gateway.store.sealing import VARIABLE as KEYS_VARIABLE
 from gateway.store.sealing import GivenKeys, KeyFile, KeySource
 from gateway.store.sqlite import SqliteStore
 from gateway.telemetry.access_log import AccessLog
+from gateway.telemetry.lag import watch_lag
 from gateway.telemetry.logs import configure_logging
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tail import TailHub
@@ -247,13 +249,15 @@ class Node:
             pool.run_sweeps(),
             leases.run_watches(),
             leases.run_sockets(),
+            watch_lag(self.metrics.loop_lag),
             starter.compiler.run(),
         ):
             stack.callback(asyncio.create_task(work).cancel)
         gate = Gate(queue_seconds=config.queue_seconds)
         if cells is not None:
             gate = SharedGate(queue_seconds=config.queue_seconds, cells=cells)
-        dispatcher = Dispatcher(resolver, gate, leases, send_error_page, observers)
+        turnstile = Turnstile(queue_seconds=config.queue_seconds)
+        dispatcher = Dispatcher(resolver, turnstile, gate, leases, send_error_page, observers)
         edge = Edge(dispatcher, config, hops)
         if config.egress.own_hostnames:
             outbound.own = OwnHostnames(

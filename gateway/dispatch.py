@@ -64,6 +64,25 @@ class Gate(Protocol):
         """Give back what ``try_enter`` took."""
 
 
+class Turnstile(Protocol):
+    """Whose request goes on (gateway.admission)."""
+
+    def passes(self, route: Route) -> bool:
+        """Whether a request goes on now."""
+
+    def wait(self, route: Route, go: Callable[[], None]) -> None:
+        """Have ``go`` called when it is the request's turn."""
+
+    async def enter(self, route: Route | None) -> bool:
+        """Wait for a turn, if that is needed; whether it was. Raises LoadShed."""
+
+    def check(self, came_ns: int) -> None:
+        """Raise LoadShed when a request that came then has waited for too long."""
+
+    def is_late(self, came_ns: int) -> bool:
+        """Whether it has."""
+
+
 class Lease(Protocol):
     """A hold on an instance; leaving it waits for the invocation's end and accounts for it."""
 
@@ -116,9 +135,16 @@ class Dispatcher:
     """Takes a cleaned request to its tenant's code and its reply back."""
 
     def __init__(
-        self, resolver: Resolver, gate: Gate, leases: Leases, pages: ErrorPages, observer: Observer
+        self,
+        resolver: Resolver,
+        turnstile: Turnstile,
+        gate: Gate,
+        leases: Leases,
+        pages: ErrorPages,
+        observer: Observer,
     ) -> None:
         self._resolver = resolver
+        self._turnstile = turnstile
         self._gate = gate
         self._leases = leases
         self._pages = pages
@@ -156,10 +182,7 @@ class Dispatcher:
         invocation = Invocation(
             request, timestamp_ms=time.time_ns() // 1_000_000, started_ns=time.monotonic_ns()
         )
-        try:
-            await self._refuse(refusal, invocation, reply)
-        finally:
-            self._record(invocation)
+        await self._guard(invocation, reply, self._turn_away(invocation, refusal))
 
     async def invoke(
         self, request: Request, reply: Reply, refusal: Refusal | None = None
@@ -181,21 +204,42 @@ class Dispatcher:
         if invocation.request.scheduled is not None:
             key = invocation.request.scheduled.key
             invocation.route = await self._resolver.resolve_script(key)
+        await self._turnstile.enter(invocation.route)
         raise refusal
 
     # The same without a task, as far as nothing has to be waited for
 
-    def board(self, request: Request, on_news: Callable[[], None]) -> Ride | None:
+    def board(
+        self, request: Request, on_news: Callable[[], None], on_turn: Callable[[], None]
+    ) -> Ride | Invocation | None:
         """Put a request in at once; None when something has to be waited for, or refused.
 
-        ``on_news`` is called once; after that ``arrive`` or ``resume`` is due.
+        ``on_news`` is called once; after that ``arrive`` or ``resume`` is due. Where it is not the
+        tenant's turn, the invocation that waits is returned; ``on_turn`` is called once then, and
+        ``board_late``, ``serve_late`` or ``forsake`` is due.
         """
         route = self._resolver.cached(request)
         if route is None or request.hops >= MAX_HOPS:
             return None
-        if not self._gate.try_enter(request, route):
-            return None
         invocation = Invocation(request, time.time_ns() // 1_000_000, time.monotonic_ns(), route)
+        if self._turnstile.passes(route):
+            return self._enter(invocation, route, on_news)
+        invocation.in_turn = True
+        self._turnstile.wait(route, on_turn)
+        return invocation
+
+    def board_late(self, invocation: Invocation, on_news: Callable[[], None]) -> Ride | None:
+        """Put in one whose turn has come, or leave it to ``serve_late``."""
+        route = invocation.route = self._resolver.cached(invocation.request)
+        if route is None or self._turnstile.is_late(invocation.started_ns):
+            return None
+        return self._enter(invocation, route, on_news)
+
+    def _enter(
+        self, invocation: Invocation, route: Route, on_news: Callable[[], None]
+    ) -> Ride | None:
+        if not self._gate.try_enter(invocation.request, route):
+            return None
         lease = self._leases.lease(invocation, route)
         if not lease.try_enter(on_news):
             self._gate.leave(route.tenant)
@@ -212,6 +256,16 @@ class Dispatcher:
         finally:
             self._record(invocation)
 
+    async def serve_late(self, invocation: Invocation, reply: Reply) -> None:
+        """Serve a request whose turn has come."""
+        await self._guard(invocation, reply, self._run(invocation, reply))
+
+    def forsake(self, invocation: Invocation) -> None:
+        """The client of a request was gone before its turn came."""
+        invocation.outcome = Outcome.CANCELED
+        invocation.fault = "client"
+        self._record(invocation)
+
     async def resume(self, ride: Ride, reply: Reply) -> None:
         """Serve a request that was put in, from where it stands."""
         invocation, route, lease = ride
@@ -220,12 +274,17 @@ class Dispatcher:
 
     async def _run(self, invocation: Invocation, reply: Reply) -> None:
         request = invocation.request
-        if request.scheduled is not None:
-            route = await self._resolver.resolve_script(request.scheduled.key)
-        else:
-            route = self._resolver.cached(request) or await self._resolver.resolve(request)
+        try:
+            route = await self._resolve(request)
+        except Refusal:
+            await self._turnstile.enter(None)
+            raise
         invocation.route = route
         reply.unlisted = route.preview
+        if invocation.in_turn:
+            self._turnstile.check(invocation.started_ns)
+        else:
+            invocation.in_turn = await self._turnstile.enter(route)
         if request.hops >= MAX_HOPS:
             raise LoopDetected(f"The request went through {MAX_HOPS} workers already.")
         permit, lease = self._gate.admit(request, route), self._leases.lease(invocation, route)
@@ -234,6 +293,11 @@ class Dispatcher:
         except StaleRoute:
             self._resolver.script_changed(route.key)
             raise
+
+    async def _resolve(self, request: Request) -> Route:
+        if request.scheduled is not None:
+            return await self._resolver.resolve_script(request.scheduled.key)
+        return self._resolver.cached(request) or await self._resolver.resolve(request)
 
     async def _inside(
         self, invocation: Invocation, permit: Permit, lease: Lease, reply: Reply

@@ -18,6 +18,7 @@ from gateway.edge.reply import AsgiReply, Handshake, Receive, Send
 from gateway.edge.target import MAX_URL
 from gateway.errors import ClientDisconnected, Refusal, UrlTooLong
 from gateway.model.http import HeaderList, Request
+from gateway.model.invocation import Invocation
 
 # Hop-by-hop fields, which a tenant sees only where the hop is made for it.
 _UPGRADE_FIELDS: HeaderList = [(b"upgrade", b"websocket"), (b"connection", b"Upgrade")]
@@ -56,6 +57,8 @@ class Edge:
         self._next_ray = RayIds().next
         self.arrive = dispatcher.arrive
         """The whole answer to a request that was put in is on its way."""
+        self.board_late = dispatcher.board_late
+        self.forsake = dispatcher.forsake
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one HTTP request, which may become a WebSocket."""
@@ -84,8 +87,10 @@ class Edge:
         query: bytes,
         connection: Connection,
         on_news: Callable[[], None],
-    ) -> Ride | None:
-        """Put a request without a body in; None when it has to go the long way."""
+        on_turn: Callable[[], None],
+    ) -> Ride | Invocation | None:
+        """Put a request without a body in, or have it wait for its turn (see Dispatcher.board);
+        None when it has to go the long way."""
         peer = connection.client
         try:
             head = self._heads.read_again(
@@ -94,14 +99,21 @@ class Edge:
             request = _make(method, path, query, peer, head, head.hops, self._next_ray())
         except Refusal:
             return None
-        return self._dispatcher.board(request, on_news)
+        return self._dispatcher.board(request, on_news, on_turn)
 
-    async def resume(self, ride: Ride, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def resume(self, ride: Ride, receive: Receive, send: Send) -> None:
         """Serve a request that was put in, from where it stands."""
-        request = ride.invocation.request
-        reply = AsgiReply(send, receive, scope["method"], request.ray.encode(), self._cookies)
+        await self._dispatcher.resume(ride, self._reply(ride.invocation.request, receive, send))
+
+    async def serve_late(self, invocation: Invocation, receive: Receive, send: Send) -> None:
+        """Serve a request whose turn has come."""
+        reply = self._reply(invocation.request, receive, send)
+        await self._dispatcher.serve_late(invocation, reply)
+
+    def _reply(self, request: Request, receive: Receive, send: Send) -> AsgiReply:
+        reply = AsgiReply(send, receive, request.method, request.ray.encode(), self._cookies)
         reply.host = request.host
-        await self._dispatcher.resume(ride, reply)
+        return reply
 
     def _request(self, scope: dict[str, Any], receive: Receive, ray: str) -> Request:
         """Raises BadRequest, UrlTooLong or HeadersTooLarge, or what the connection refused."""

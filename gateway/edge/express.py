@@ -17,6 +17,7 @@ from gateway.edge.cookies import SET_COOKIE
 from gateway.edge.headers import check_response
 from gateway.errors import ClientDisconnected, Refusal
 from gateway.model.http import HeaderList
+from gateway.model.invocation import Invocation
 
 if TYPE_CHECKING:
     from gateway.edge.asgi import Edge
@@ -27,7 +28,7 @@ MAX_KEPT: Final = 1024
 """Heads of answers that are remembered on a node."""
 MAX_KEPT_BYTES: Final = 1024
 """A longer head is not."""
-_BODILESS: Final = (204, 304)
+_BODILESS: Final = (204, 205, 304)
 
 
 class _Unheard:
@@ -111,6 +112,7 @@ class ExpressCycle:
         "_path",
         "_query",
         "_ride",
+        "_waiting",
         "disconnected",
         "keep_alive",
         "response_complete",
@@ -130,17 +132,23 @@ class ExpressCycle:
         self._query = query
         self._headers = connection.headers
         self._ride: Ride | None = None
+        self._waiting: Invocation | None = None
+        """Until its turn comes."""
         self.keep_alive = True
         self.disconnected = False
         self.response_started = False
         self.response_complete = False
 
     def board(self) -> bool:
-        """Put the request in; False when it has to go the long way."""
-        self._ride = self._edge.board(
-            self._method, self._path, self._query, self._connection, self._on_news
+        """Put the request in, now or in its turn; False when it has to go the long way."""
+        boarded = self._edge.board(
+            self._method, self._path, self._query, self._connection, self._on_news, self._on_turn
         )
-        return self._ride is not None
+        if isinstance(boarded, Invocation):
+            self._waiting = boarded
+        else:
+            self._ride = boarded
+        return boarded is not None
 
     def scope(self) -> dict[str, Any]:
         """The ASGI scope of the request."""
@@ -148,9 +156,23 @@ class ExpressCycle:
 
     def lose_client(self) -> None:
         """The client is gone."""
-        if self._ride is not None and not self.disconnected and not self.response_complete:
-            self.disconnected = True
+        if self.disconnected or self.response_complete:
+            return
+        self.disconnected = True
+        if self._ride is not None:
             self._ride.lease.fail(ClientDisconnected())
+
+    def _on_turn(self) -> None:
+        """It is the turn of a request that had to wait for it."""
+        invocation = self._waiting
+        if invocation is None:
+            raise RuntimeError("the turn of a request that did not wait")
+        if self.disconnected:
+            self._edge.forsake(invocation)
+            return
+        self._ride = self._edge.board_late(invocation, self._on_news)
+        if self._ride is None:
+            self._connection.go_on(self)
 
     def _on_news(self) -> None:
         """Frames of the answer have come, or the invocation is over."""
@@ -190,4 +212,6 @@ class ExpressCycle:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Go on in the corridor: the ASGI application of the cycle that takes this one's place."""
         if self._ride is not None:
-            await self._edge.resume(self._ride, scope, receive, send)
+            await self._edge.resume(self._ride, receive, send)
+        elif self._waiting is not None:
+            await self._edge.serve_late(self._waiting, receive, send)

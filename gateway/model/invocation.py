@@ -29,7 +29,9 @@ class Invocation(msgspec.Struct):
     cpu_ns: int = 0
     wall_ns: int = 0
     queue_ns: int = 0
-    """Waited for a permit and an instance."""
+    """Waited for its turn, a permit and an instance."""
+    in_turn: bool = False
+    """It had to wait for its tenant's turn: more had come at once than the gateway could serve."""
     cold: bool = False
     """This request waited for an instance to start."""
     subrequests: int = 0

@@ -16,7 +16,7 @@ from gateway import __version__
 from gateway.model.invocation import Invocation
 from gateway.model.script import ScriptKey
 from gateway.observer import Observer
-from gateway.telemetry.series import START_BOUNDS, Buckets, Series, status_label
+from gateway.telemetry.series import LAG_BOUNDS, START_BOUNDS, Buckets, Series, status_label
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 """Content type of :meth:`Metrics.render`."""
@@ -50,7 +50,13 @@ WALL: Final = Definition(
     "waypost_request_seconds", "histogram", "Time from request to end of answer.", _SCRIPT
 )
 QUEUE: Final = Definition(
-    "waypost_queue_seconds", "histogram", "Wait for a permit and an instance.", _SCRIPT
+    "waypost_queue_seconds", "histogram", "Wait for a turn, a permit and an instance.", _SCRIPT
+)
+IN_TURN: Final = Definition(
+    "waypost_turns_waited_total",
+    "counter",
+    "Requests that waited for their tenant's turn: more had come at once than could be served.",
+    _SCRIPT,
 )
 SUBREQUESTS: Final = Definition(
     "waypost_subrequests_total", "counter", "Subrequests of tenant code.", _SCRIPT
@@ -81,6 +87,9 @@ MESSAGES: Final = Definition(
     "Messages of WebSockets, received from clients and sent to them.",
     (*_SCRIPT, "direction"),
 )
+LAG: Final = Definition(
+    "waypost_loop_lag_seconds", "histogram", "How late the event loop does what is due."
+)
 STARTS: Final = Definition(
     "waypost_instance_start_seconds", "histogram", "Time to start an instance."
 )
@@ -100,13 +109,14 @@ BUILD: Final = Definition(
     "waypost_build_info", "gauge", "Always 1; the labels say what runs.", ("version", "python")
 )
 DEFINITIONS: Final = (
-    REQUESTS, RUNS, CPU, WALL, QUEUE, SUBREQUESTS, COLD, BYTES_IN, BYTES_OUT, EXCEPTIONS, LOG_BYTES,
-    INSTANCES, SOCKETS, MESSAGES, STARTS, STOPS, REFUSED, INSECURE, LEVEL, BUILD,
+    REQUESTS, RUNS, CPU, WALL, QUEUE, IN_TURN, SUBREQUESTS, COLD, BYTES_IN, BYTES_OUT, EXCEPTIONS,
+    LOG_BYTES, INSTANCES, SOCKETS, MESSAGES, LAG, STARTS, STOPS, REFUSED, INSECURE, LEVEL, BUILD,
 )  # fmt: skip
 """Every metric of this file; documentation is checked against it."""
 
 _COUNTERS: Final[tuple[tuple[Definition, Callable[[Series], float]], ...]] = (
     (CPU, lambda series: series.cpu_ns / 1e9),
+    (IN_TURN, lambda series: series.in_turn),
     (SUBREQUESTS, lambda series: series.subrequests),
     (COLD, lambda series: series.cold_starts),
     (BYTES_IN, lambda series: series.bytes_in),
@@ -136,6 +146,7 @@ class Metrics(Observer):
         self._other = Series(_labels(_SCRIPT, (OTHER, OTHER, OTHER)))
         self._instances: dict[ScriptKey, tuple[str, int]] = {}
         self._starts = Buckets(START_BOUNDS)
+        self._lag = Buckets(LAG_BOUNDS)
         self._stops: dict[str, int] = {}
         self._refused: dict[str, int] = {}
         self.registry = CollectorRegistry()
@@ -167,6 +178,10 @@ class Metrics(Observer):
             self._instances[key] = (tenant, count)
         else:
             self._instances.pop(key, None)
+
+    def loop_lag(self, late_ns: int) -> None:
+        """The event loop was so late."""
+        self._lag.observe(late_ns)
 
     def websocket_opened(self, key: ScriptKey, tenant: str) -> None:
         """One more is open."""
@@ -234,6 +249,7 @@ class Metrics(Observer):
         yield _head(INSTANCES)
         for labels, count in self._instance_counts().items():
             yield f"{INSTANCES.name}{{{labels}}} {count}\n"
+        yield _head(LAG) + _histogram(LAG.name, "", self._lag)
         yield _head(STARTS) + _histogram(STARTS.name, "", self._starts)
         for definition, counts in ((STOPS, self._stops), (REFUSED, self._refused)):
             yield _head(definition)

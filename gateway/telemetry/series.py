@@ -37,6 +37,8 @@ WALL_BOUNDS: Final = (
 """Upper bounds of request time, seconds."""
 QUEUE_BOUNDS: Final = (0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0)
 """Upper bounds of waiting time, seconds."""
+LAG_BOUNDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Upper bounds of how late the event loop is, seconds."""
 START_BOUNDS: Final = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
 """Upper bounds of the start of an instance, seconds."""
 
@@ -50,6 +52,7 @@ class Series:
         "cold_starts",
         "cpu_ns",
         "exceptions",
+        "in_turn",
         "labels",
         "log_bytes",
         "messages_in",
@@ -73,6 +76,8 @@ class Series:
         self.cpu_ns = 0
         self.subrequests = 0
         self.cold_starts = 0
+        self.in_turn = 0
+        """Requests that had to wait for their tenant's turn."""
         self.bytes_in = 0
         self.bytes_out = 0
         self.exceptions = 0
@@ -115,6 +120,8 @@ class Series:
         self.bytes_out += invocation.bytes_out
         if invocation.cold:
             self.cold_starts += 1
+        if invocation.in_turn:
+            self.in_turn += 1
         if invocation.exceptions:
             self.exceptions += len(invocation.exceptions)
         if invocation.logs:

@@ -1,0 +1,144 @@
+"""Of what comes at once each tenant has its share, and who asks for little does not wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterable
+from functools import partial
+
+import pytest
+
+from gateway.admission.turnstile import AT_ONCE, SHARE, Turnstile
+from gateway.errors import LoadShed
+from gateway.model.plan import Limits
+from gateway.model.route import Route
+from gateway.model.script import ScriptKey, TenantStatus
+
+pytestmark = pytest.mark.anyio
+
+
+def route(tenant: str, weight: int = 1) -> Route:
+    return Route(
+        key=ScriptKey("production", tenant),
+        tenant=tenant,
+        version_id="v",
+        plan="free",
+        limits=Limits(weight=weight),
+        status=TenantStatus.ACTIVE,
+    )
+
+
+HEAVY, QUIET = route("heavy"), route("quiet")
+
+
+@pytest.fixture
+async def turnstile() -> Turnstile:
+    return Turnstile(queue_seconds=60)
+
+
+async def turn() -> None:
+    """One turn of the event loop."""
+    await asyncio.sleep(0)
+
+
+def come(turnstile: Turnstile, requests: Iterable[Route], gone: Counter[str]) -> None:
+    """All of them in one turn; counts those that go on."""
+    for each in requests:
+        if turnstile.passes(each):
+            gone[each.tenant] += 1
+        else:
+            turnstile.wait(each, partial(gone.update, [each.tenant]))
+
+
+async def test_a_few_pass_and_more_wait_but_no_other_tenant(turnstile: Turnstile) -> None:
+    gone: Counter[str] = Counter()
+    come(turnstile, [HEAVY] * 500, gone)
+    assert gone["heavy"] == AT_ONCE + SHARE
+    come(turnstile, [QUIET] * SHARE, gone)
+    assert gone["quiet"] == SHARE
+    assert turnstile.waiting == {"heavy": 500 - AT_ONCE - SHARE}
+
+
+async def test_who_waits_goes_on_in_the_next_turns_and_the_quiet_do_not_wait(
+    turnstile: Turnstile,
+) -> None:
+    gone: Counter[str] = Counter()
+    come(turnstile, [HEAVY] * 500, gone)
+    before = gone["heavy"]
+    turns = 0
+    while turnstile.waiting:
+        await turn()
+        turns += 1
+        assert gone["heavy"] - before <= AT_ONCE
+        before = gone["heavy"]
+        come(turnstile, [QUIET, HEAVY], gone)
+        assert gone["quiet"] == turns
+    assert turns >= (500 - AT_ONCE - SHARE) // AT_ONCE
+    assert gone["heavy"] == 500 + turns
+
+
+async def test_those_who_wait_take_turns_by_the_weight_of_their_plans(
+    turnstile: Turnstile,
+) -> None:
+    one, four = route("one", 1), route("four", 4)
+    gone: Counter[str] = Counter()
+    come(turnstile, [one] * 2000 + [four] * 2000, gone)
+    gone.clear()
+    for _ in range(20):
+        await turn()
+    assert gone.total() == 20 * AT_ONCE
+    assert abs(gone["four"] - 4 * gone["one"]) <= 4 * SHARE
+
+
+async def test_the_order_of_a_tenants_requests_is_kept(turnstile: Turnstile) -> None:
+    order: list[int] = []
+    for number in range(200):
+        if turnstile.passes(HEAVY):
+            order.append(number)
+        else:
+            turnstile.wait(HEAVY, partial(order.append, number))
+    while turnstile.waiting:
+        await turn()
+        assert not turnstile.passes(HEAVY) or not turnstile.waiting
+    assert order == list(range(200))
+
+
+async def test_what_leads_to_no_script_has_one_tenants_share(turnstile: Turnstile) -> None:
+    tasks = [asyncio.create_task(turnstile.enter(None)) for _ in range(200)]
+    await turn()
+    assert turnstile.waiting == {"": 200 - AT_ONCE - SHARE}
+    assert turnstile.passes(QUIET)
+    assert (await asyncio.gather(*tasks)).count(True) == 200 - AT_ONCE - SHARE
+
+
+async def test_who_waited_for_too_long_is_shed_in_its_turn() -> None:
+    turnstile = Turnstile(queue_seconds=0)
+    tasks = [asyncio.create_task(turnstile.enter(HEAVY)) for _ in range(100)]
+    ends = await asyncio.gather(*tasks, return_exceptions=True)
+    assert ends.count(False) == AT_ONCE + SHARE
+    shed = [end for end in ends if isinstance(end, LoadShed)]
+    assert len(shed) == 100 - AT_ONCE - SHARE
+    assert all(refusal.retry_after_seconds for refusal in shed)
+
+
+async def test_one_that_leaves_or_fails_holds_up_nobody(
+    turnstile: Turnstile, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone: Counter[str] = Counter()
+    come(turnstile, [HEAVY] * 500, gone)
+    leaving = asyncio.create_task(turnstile.enter(HEAVY))
+    staying = asyncio.create_task(turnstile.enter(HEAVY))
+
+    def fail() -> None:
+        raise ValueError("lost")
+
+    await turn()
+    turnstile.wait(HEAVY, fail)
+    leaving.cancel()
+    assert await staying
+    while turnstile.waiting:
+        await turn()
+    assert leaving.cancelled()
+    assert gone["heavy"] == 500
+    assert [record.message for record in caplog.records] == ["a request was lost"]
