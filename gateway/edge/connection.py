@@ -382,7 +382,7 @@ class HttpConnection(BoundedProtocol):
             access_log=self.access_log,
             default_headers=self.server_state.default_headers,
             message_event=asyncio.Event(),
-            expect_100_continue=not plain
+            expect_100_continue=self._in_body
             and keep_alive
             and scope["http_version"] != "1.0"
             and self._careful.get(b"expect", b"").lower() == b"100-continue",

@@ -36,6 +36,11 @@ _STRIPPED: Final = frozenset(
         b"true-client-ip",
         b"cf-connecting-ip",
         b"fastly-client-ip",
+        b"front-end-https",
+        b"x-host",
+        b"x-http-host-override",
+        b"x-scheme",
+        b"x-url-scheme",
     }
 )
 _MAX_HOPS: Final = 32

@@ -17,8 +17,8 @@ MAX_HEADER_BYTES: Final = 128 * 1024
 """All names and values of one message together, bytes."""
 MAX_HEADERS: Final = 256
 """Fields of one message."""
-PLATFORM_PREFIX: Final = b"waypost-"
-"""Fields only the platform writes."""
+PLATFORM_PREFIX: Final = (b"waypost-", b"waypost_")
+"""Fields only the platform writes, as clients may read them, too."""
 
 _HOP_BY_HOP: Final = frozenset(
     {
@@ -49,7 +49,10 @@ _ORDERS: Final = frozenset(
 )
 # The server stamps each answer with the time itself.
 _NOT_FROM_TENANTS: Final = (_HOP_BY_HOP - {b"connection"}) | {b"date"} | _ORDERS
-_BODILESS: Final = frozenset({204, 304})
+BODILESS: Final = frozenset({204, 205, 304})
+"""Statuses whose answers have no body."""
+# One that came twice is read as its first value by some, as its last by others.
+_SINGLE: Final = (b"host", b"authorization", b"content-type")
 # A client must not remove, by naming it in Connection, what it could not have removed itself.
 _KEPT: Final = frozenset(
     {
@@ -75,13 +78,16 @@ _DECIMAL: Final = re.compile(rb"[0-9]{1,18}")
 class _Kind(Enum):
     KEEP = 0
     DROP = 1
-    HOST = 2
+    SINGLE = 2
     CONNECTION = 3
 
 
 # What was decided for a name, so that the common ones cost one look-up; bounded, for clients may
 # invent names.
-_KINDS: dict[bytes, _Kind] = {b"host": _Kind.HOST, b"connection": _Kind.CONNECTION}
+_KINDS: dict[bytes, _Kind] = {
+    b"connection": _Kind.CONNECTION,
+    **dict.fromkeys(_SINGLE, _Kind.SINGLE),
+}
 _MAX_KINDS: Final = 2048
 _PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"Keep-Alive", b"close"})
 
@@ -99,13 +105,14 @@ def clean_request_headers(raw: HeaderList) -> HeaderList:
 
     Dropped: hop-by-hop fields and those that Connection names, ``waypost-*``, and names with an
     underscore, which WSGI cannot tell from a hyphen. Raises HeadersTooLarge, and BadRequest when
-    there is more than one Host.
+    there is more than one Host, Authorization or Content-Type.
     """
     if len(raw) > MAX_HEADERS:
         raise HeadersTooLarge(
             f"The request has {len(raw)} header fields; {MAX_HEADERS} may be sent."
         )
-    size = hosts = 0
+    size = 0
+    seen: set[bytes] = set()
     connection = b""
     kept: HeaderList = []
     for field in raw:
@@ -116,8 +123,11 @@ def clean_request_headers(raw: HeaderList) -> HeaderList:
             kind = _kind(name)
         if kind is _Kind.KEEP:
             kept.append(field)
-        elif kind is _Kind.HOST:
-            hosts += 1
+        elif kind is _Kind.SINGLE:
+            if name in seen:
+                title = name.decode("latin-1").title()
+                raise BadRequest(f"The request has more than one {title} header.")
+            seen.add(name)
             kept.append(field)
         elif kind is _Kind.CONNECTION and value not in _PLAIN_CONNECTION:
             connection += b"," + value
@@ -125,8 +135,6 @@ def clean_request_headers(raw: HeaderList) -> HeaderList:
         raise HeadersTooLarge(
             f"The request headers are {size} bytes; {MAX_HEADER_BYTES} may be sent."
         )
-    if hosts > 1:
-        raise BadRequest("The request has more than one Host header.")
     return _without_named(kept, connection) if connection else kept
 
 
@@ -187,6 +195,6 @@ def check_response(status: int, headers: HeaderList) -> HeaderList:
 
 
 def _with_length(checked: HeaderList, lengths: list[bytes], status: int) -> HeaderList:
-    if len(lengths) == 1 and status not in _BODILESS and _DECIMAL.fullmatch(lengths[0]):
-        checked.append((b"content-length", lengths[0]))
+    if len(lengths) == 1 and status not in BODILESS and _DECIMAL.fullmatch(lengths[0]):
+        checked.append((b"content-length", b"%d" % int(lengths[0])))
     return checked

@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.edge.cookies import SET_COOKIE, CookieRule
 from gateway.edge.handshake import Offer, answer_head
-from gateway.edge.headers import check_response
+from gateway.edge.headers import BODILESS, check_response
 from gateway.edge.pages import render, response_headers
 from gateway.errors import BadResponse, Refusal
 from gateway.model.http import HeaderList, Reply, Request
@@ -29,6 +29,7 @@ class Handshake(NamedTuple):
 
 
 ROBOTS: Final = b"x-robots-tag"
+RESET_CONTENT: Final = 205
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 
@@ -91,14 +92,18 @@ class AsgiReply:
         head = self._head
         if head is not None:
             status = head["status"]
-            if self._method == "HEAD" or status in (204, 304):
+            bodiless = self._method == "HEAD" or status in BODILESS
+            if status == RESET_CONTENT:
+                # The one that ends like any other where no length is told.
+                head["headers"].append((b"content-length", b"0"))
+            if bodiless:
                 chunk, self._undeclared = b"", None
             elif self._undeclared is None and not more:
                 head["headers"].append((b"content-length", b"%d" % len(chunk)))
             self._count(chunk, more=more)
             self._head = None
             self.started = True
-            self._sent = self._method == "HEAD" or status in (204, 304)
+            self._sent = bodiless
             await self._send(head)
         elif self._sent:
             chunk = b""

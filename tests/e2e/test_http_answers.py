@@ -32,9 +32,13 @@ ANSWERS = {
     "/others-cookies": (200, [(b"set-cookie", b"mine=1; Domain=answers.localhost"),
                               (b"set-cookie", b"all=1; Domain=localhost"),
                               (b"Set-Cookie", b"bank=1; domain=.bank.example")], [b"hello"]),
-    "/forged": (200, [(b"waypost-ray", b"forged"), (b"waypost-outcome", b"forged")], [b"hello"]),
+    "/forged": (200, [(b"waypost-ray", b"forged"), (b"waypost-outcome", b"forged"),
+                      (b"Waypost_Code", b"forged")], [b"hello"]),
     "/gzip": (200, [(b"content-encoding", b"gzip")], [bytes(range(256))]),
     "/204": (204, [(b"content-length", b"5")], [b"hello"]),
+    "/205": (205, [(b"content-length", b"5")], [b"hello"]),
+    "/205-stream": (205, [], [b"abc", b"def", b""]),
+    "/zeros": (200, [(b"content-length", b"0006")], [b"abc", b"def", b""]),
     "/304": (304, [(b"content-length", b"5"), (b"etag", b"x")], [b"hello"]),
     "/599": (599, [], [b"hello"]),
     "/stream": (200, [], [b"abc", b"def", b""]),
@@ -161,6 +165,7 @@ def test_one_clock_and_no_forged_platform_fields(port: int) -> None:
     forged = get(port, "/forged")
     assert forged.get("waypost-ray") != "forged"
     assert not forged.all("waypost-outcome")
+    assert not forged.all("waypost_code")
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -170,6 +175,19 @@ def test_statuses_without_a_body_have_none(port: int, path: str, method: str) ->
     assert answer.status == int(path[1:])
     assert not answer.all("content-length")
     assert not answer.all("transfer-encoding")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("path", ["/205", "/205-stream"])
+def test_nothing_to_show_has_no_bytes(port: int, path: str, method: str) -> None:
+    answer = get(port, path, method)
+    assert (answer.status, answer.get("content-length"), answer.body) == (205, "0", b"")
+    assert not answer.all("transfer-encoding")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_length_is_written_as_a_number_is(port: int, method: str) -> None:
+    assert get(port, "/zeros", method).get("content-length") == "6"
 
 
 @pytest.mark.parametrize("path", ["/plain", "/long", "/stream", "/gzip"])

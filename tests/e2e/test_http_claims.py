@@ -40,6 +40,10 @@ CLAIMS = {
     "X-Original-URL": "/evil",
     "X-Rewrite-URL": "/evil",
     "X-Original-Host": "evil",
+    "X-Host": "evil",
+    "X-Scheme": "https",
+    "X-URL-Scheme": "https",
+    "Front-End-Https": "on",
 }
 
 

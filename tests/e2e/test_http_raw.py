@@ -430,6 +430,13 @@ def test_a_body_is_asked_for_before_it_is_sent(port: int) -> None:
         assert connection.answer().status == 200
 
 
+def test_nothing_is_asked_for_where_nothing_comes(port: int) -> None:
+    with wire(port) as connection:
+        for length in (b"", b"Content-Length: 0\r\n"):
+            connection.send(POST + b"Expect: 100-continue\r\n" + length + b"\r\n")
+            assert connection.answer().status == 200
+
+
 def test_an_old_client_is_not_told_to_continue(port: int) -> None:
     head = POST.replace(b"1.1", b"1.0") + b"Expect: 100-continue\r\nContent-Length: 5\r\n\r\n"
     (answer,) = ask_all(port, head + b"hello")

@@ -52,9 +52,12 @@ def test_connection_cannot_remove_what_names_the_client() -> None:
     assert clean_request_headers([*raw, named]) == raw
 
 
-def test_a_second_host_is_refused() -> None:
+@pytest.mark.parametrize("name", [b"host", b"authorization", b"content-type"])
+def test_what_there_is_one_of_comes_once(name: bytes) -> None:
+    once = [(name, b"a"), (b"cookie", b"a"), (b"cookie", b"b")]
+    assert clean_request_headers(once) == once
     with pytest.raises(BadRequest):
-        clean_request_headers([(b"host", b"a"), (b"host", b"b")])
+        clean_request_headers([*once, (name, b"b")])
 
 
 def test_too_many_and_too_large() -> None:
