@@ -26,6 +26,7 @@ from benchmarks import (
     warm,
 )
 from benchmarks.machine import describe
+from tests.isolation import barriers, seen
 
 SCENARIOS = {
     "abuse": abuse.run,
@@ -56,7 +57,7 @@ def main() -> int:
         "barrier, beside bwrap and nsjail), leaks (what a great many spawns leave behind), "
         "storm (random hostile frames from eight instances), stream (large bodies, slow readers, "
         "events), spent (where the CPU time of a warm request goes); all (every one of "
-        "docs/performance.md, then the page), report (the page from the newest results).",
+        "docs/performance.md, then the page), report (the pages from the newest results).",
     )
     parser.add_argument("scenario", choices=[*sorted(SCENARIOS), "all", "report"])
     parser.add_argument("--quick", action="store_true", help="all: in less than 10 minutes")
@@ -74,8 +75,9 @@ def main() -> int:
     if arguments.scenario == "all":
         return suite.run(SCENARIOS, quick=arguments.quick)
     if arguments.scenario == "report":
-        print(*report.collect(), sep="\n")
+        print(*report.collect(), *seen.take(report.RESULTS), sep="\n")
         report.write()
+        barriers.PAGE.write_text(barriers.write_page())
         return 0
     if arguments.seconds is None:
         arguments.seconds = abuse.SECONDS if arguments.scenario == "abuse" else 3.0

@@ -31,11 +31,10 @@ from sandbox.ladder import LANDLOCK
 from tests.isolation import barriers, hosts
 from tests.isolation.arena import HELLO, HOSTILE, Arena, name_outcome, open_arena
 from tests.isolation.casebook import Case, read_cases
+from tests.isolation.seen import RATIO
 
 HOSTS = {"root": "", "user": "user", "alone": "user-alone", "root-alone": "root-alone"}
 """The rungs, and what makes such a host of this one."""
-RATIO = 3.0
-"""The honest visitors' p99 under attack may be so many times the quiet one."""
 SECONDS = 1.3
 SAMPLES = 1000
 """What a 99th percentile takes."""
@@ -119,6 +118,7 @@ def attack(only: str, seconds: float) -> dict[str, Any]:
         # Else others used the machine meanwhile, and the ratios say little.
         "machine_was_quiet": _nearly_equal(trial.quiet_ms),
         "honest_requests": sum(row["requests"] for row in rows),
+        "errors_when_quiet": len(trial.errors),
         "honest_errors": [*trial.errors, *(error for row in rows for error in row["errors"])],
         "over_the_ratio": [row["id"] for row in rows if row["ratio"] >= RATIO],
         "not_acceptable": [row["id"] for row in rows if not row["acceptable"]],

@@ -1,6 +1,7 @@
 """Which barrier or limit of docs/security.md stops each attack, on the levels that there are.
 
-``python -m tests.isolation.barriers`` writes docs/attacks.md from this and from the casebook.
+``python -m tests.isolation.barriers`` writes docs/attacks.md from this, from the casebook and from
+what was :mod:`.seen`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from typing import Final
 
 from sandbox.ladder import LANDLOCK
 
+from . import seen
 from .casebook import OWN, Case, read_folder
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "attacks.md"
@@ -98,7 +100,7 @@ def write_page() -> str:
         same = "the same" if alone == by else alone
         outcomes = ", ".join(sorted(case.acceptable))
         lines.append(f"| {case.id} | {case.title} | {by} | {same} | {outcomes} |")
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, *seen.lines()]) + "\n"
 
 
 if __name__ == "__main__":
