@@ -275,4 +275,4 @@ def open_arena(folder: Path, cases: list[Case], level: str) -> Iterator[Arena]:
         finally:
             arena.close()
         assert node.process.poll() is None, "the gateway ended"
-    assert wait_until_gone(arena.zygote, 5) == set()
+    assert wait_until_gone(arena.zygote, 20) == set()
