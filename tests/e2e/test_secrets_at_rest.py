@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 
-from tests.support.node import SCRIPTS, live_node
-from tests.support.served import serve, wait_until_gone
+from tests.support.node import SCRIPTS, LiveNode, live_node
+from tests.support.served import launch, serve, wait_until_gone
 
 PLANTED = "planted-77aa-canary-of-a-secret"
 SOURCE = """
@@ -22,6 +24,24 @@ async def on_fetch(request, env, ctx):
         raise ValueError(env)
     return Response(str(len(env.API_KEY)))
 """
+
+
+def refusals(node: LiveNode) -> Iterator[httpx.Response]:
+    """Every way to bring a secret that ends in an error."""
+    secret = {"name": "API_KEY", "type": "secret_text", "text": PLANTED}
+    secrets = f"{SCRIPTS}/acme/secrets"
+    for wrong in ({"type": "secret_key"}, {"name": "a b"}, {"name": 5}, {"text": [PLANTED]}):
+        yield node.api.put(secrets, json={**secret, **wrong})
+        yield node.upload("acme", {"main.py": SOURCE}, bindings=[{**secret, **wrong}])
+    yield node.api.put(secrets, content=f'{{"text": "{PLANTED}"'.encode())
+    yield node.api.put(f"{SCRIPTS}/none/secrets", json=secret)
+    bulk = f"{SCRIPTS}/acme/secrets-bulk"
+    yield node.api.patch(bulk, json={"secrets": {"API KEY": {"text": PLANTED}}})
+    yield node.api.patch(bulk, json={"secrets": {"API_KEY": PLANTED}})
+    for broken in ("def f(:", "raise ValueError(open('/proc/self/environ').read())"):
+        yield node.upload("acme", {"main.py": broken}, bindings=[secret])
+    large = {"name": "LARGE", "type": "secret_text", "text": PLANTED * 10_000}
+    yield node.upload("acme", {"main.py": SOURCE}, bindings=[large])
 
 
 def test_a_secret_is_in_no_file_and_no_answer(tmp_path: Path) -> None:
@@ -37,9 +57,13 @@ def test_a_secret_is_in_no_file_and_no_answer(tmp_path: Path) -> None:
         assert node.request("acme").text == str(len(PLANTED))
         paths = ("", "/content", "/settings", "/bindings", "/secrets", "/versions", "/deployments")
         said += [node.api.get(f"{SCRIPTS}/acme{path}") for path in paths]
-        ours = ("/v1/keys", "/v1/scripts", "/v1/audit", "/metrics")
+        ours = ("/v1/keys", "/v1/scripts", "/v1/audit", "/v1/audit/export", "/metrics")
         said += [node.api.get(path) for path in ours]
+        said += [node.api.get("/v1/audit/export", params={"format": "csv"})]
         assert [answer.status_code for answer in said] == [200] * len(said)
+        refused = list(refusals(node))
+        assert {answer.status_code // 100 for answer in refused} == {4}
+        said += refused
         with node.tail("acme") as tail:
             broken = node.request("acme", "/broken")
             said.append(broken)
@@ -51,7 +75,8 @@ def test_a_secret_is_in_no_file_and_no_answer(tmp_path: Path) -> None:
 
 
 def test_a_crash_leaves_no_secret_behind(tmp_path: Path) -> None:
-    with serve(tmp_path / "data") as served:
+    """Neither where dumps are off, as they are, nor in one where somebody turns them on."""
+    with (tmp_path / "log").open("w") as log, launch(tmp_path / "data", (), stderr=log) as served:
         served.deploy("acme", SOURCE)
         headers = {"Authorization": f"Bearer {served.token}"}
         url = f"{served.facts['api']}{SCRIPTS}/acme/secrets"
@@ -68,10 +93,24 @@ def test_a_crash_leaves_no_secret_behind(tmp_path: Path) -> None:
             assert core.split()[4:6] == ["0", "0"], process
         assert int(Path(f"/proc/{served.node}/coredump_filter").read_text(), 16) == 0
         node = served.node
+        dumps = lets_it_dump(node)
         os.kill(node, signal.SIGSEGV)
         assert not wait_until_gone({node}, 20)
+    assert not dumps or list(tmp_path.glob("core*"))
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"log", "access.log", "waypost.db"} <= {path.name for path in files}
     assert [path for path in files if PLANTED.encode() in path.read_bytes()] == []
+
+
+def lets_it_dump(pid: int) -> bool:
+    """Lift the limit of a process; whether its dump will lie in its working directory."""
+    try:
+        unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+        resource.prlimit(pid, resource.RLIMIT_CORE, unlimited)
+    except PermissionError:
+        return False
+    pattern = Path("/proc/sys/kernel/core_pattern")
+    return pattern.exists() and pattern.read_text().strip() in ("core", "core.%p")
 
 
 def test_a_node_without_its_key_says_so_and_does_not_start(tmp_path: Path) -> None:
