@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from gateway.errors import BodyTooLarge, LoadShed, Suspended
@@ -129,6 +130,11 @@ class Gate:
             if future.done() and not future.cancelled():
                 give_back()
             raise
+        finally:
+            if future.cancelled():
+                # Who gave up takes nobody's place in the queue.
+                with suppress(ValueError):
+                    waiters.remove(future)
 
     def leave(self, slug: str, *, websocket: bool = False) -> None:
         """Give a slot back."""

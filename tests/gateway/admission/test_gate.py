@@ -87,6 +87,14 @@ async def test_a_full_queue_sheds_at_once() -> None:
     await asyncio.gather(*waiting)
 
 
+async def test_who_gave_up_takes_no_place_in_the_queue() -> None:
+    gate = Gate(queue_seconds=0.01)
+    async with gate.admit(request(), route()):
+        for _ in range(QUEUE_FACTOR + 1):
+            with pytest.raises(LoadShed, match="waited"):
+                await gate.admit(request(), route()).__aenter__()
+
+
 async def test_a_cancelled_waiter_gives_its_slot_to_the_next() -> None:
     gate = Gate(queue_seconds=5)
 
