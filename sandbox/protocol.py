@@ -350,6 +350,11 @@ class Decoder:
         """Bytes of the partial frame held back."""
         return len(self._rest)
 
+    @property
+    def missing(self) -> int:
+        """Bytes without which the partial frame can be read no further; 0: there is none."""
+        return self._needed - len(self._rest) if self._rest else 0
+
     def feed(self, data: bytes) -> list[Frame]:
         """Take bytes as they came; return every frame now complete.
 

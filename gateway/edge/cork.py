@@ -7,9 +7,10 @@ in two packets wakes twice.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -76,6 +77,17 @@ class CorkedTransport:
         self.moved = True
         self._transport.write(data)
 
+    def write_now(self, parts: Sequence[bytes | memoryview]) -> None:
+        """Write pieces that are gone when this returns: from where they lie, as far as the socket
+        takes them and nothing waits before them."""
+        self.flush()
+        self.moved = True
+        transport = self._transport
+        if not transport.get_write_buffer_size():
+            parts = _write_to(transport.get_extra_info("socket"), parts)
+        if parts:
+            transport.write(b"".join(parts))
+
     def flush(self) -> None:
         """Write a head that nothing followed."""
         if self._held:
@@ -119,6 +131,20 @@ class CorkedTransport:
         ):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self._transport.abort()
+
+
+def _write_to(sock: Any, parts: Sequence[bytes | memoryview]) -> Sequence[bytes | memoryview]:
+    """Write to a socket that has nobody else's bytes to send; what it did not take."""
+    try:
+        written = os.writev(sock.fileno(), parts)
+    except OSError:
+        # It is full, or broken: the transport finds out which.
+        return parts
+    for number, part in enumerate(parts):
+        if written < len(part):
+            return [part[written:], *parts[number + 1 :]]
+        written -= len(part)
+    return []
 
 
 class HeldFlow(FlowControl):

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from gateway.edge.cork import CorkedTransport
 from gateway.errors import Refusal
 
 UPGRADE = "waypost.upgrade"
@@ -59,6 +60,25 @@ class CarefulCycle(RequestResponseCycle):
             await super().send_500_response()
             return
         await send_plain(cast("dict[str, Any]", self.scope)[REFUSAL], self.send)
+
+
+def write_body_now(cycle: object, pieces: list[memoryview], size: int) -> bool:
+    """Write so many bytes of an answer's body past its cycle; False where it would have to wait."""
+    if not isinstance(cycle, RequestResponseCycle) or not size or cycle.flow.write_paused:
+        return False
+    if not cycle.response_started or cycle.response_complete or cycle.disconnected:
+        return False
+    corked = cycle.transport
+    if not isinstance(corked, CorkedTransport) or corked.is_closing():
+        return False
+    if cycle.chunked_encoding:
+        corked.write_now([b"%x\r\n" % size, *pieces, b"\r\n"])
+    elif size <= cycle.expected_content_length:
+        cycle.expected_content_length -= size
+        corked.write_now(pieces)
+    else:
+        return False
+    return True
 
 
 async def send_plain(refusal: Refusal, send: Any) -> None:

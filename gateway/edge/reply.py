@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.edge.cookies import SET_COOKIE, CookieRule
+from gateway.edge.cycle import write_body_now
 from gateway.edge.handshake import Offer, answer_head
 from gateway.edge.headers import BODILESS, check_response
 from gateway.edge.pages import render, response_headers
@@ -110,6 +111,17 @@ class AsgiReply:
         else:
             self._count(chunk, more=more)
         await self._send({"type": "http.response.body", "body": chunk, "more_body": more})
+
+    def write_now(self, pieces: list[memoryview], size: int) -> bool:
+        """Send body bytes with more to come, if that takes neither waiting nor deciding."""
+        left = self._undeclared
+        if self._head is not None or self._sent or (left is not None and left < size):
+            return False
+        if not write_body_now(getattr(self._send, "__self__", None), pieces, size):
+            return False
+        if left is not None:
+            self._undeclared = left - size
+        return True
 
     def _count(self, chunk: bytes, *, more: bool) -> None:
         if self._undeclared is None:

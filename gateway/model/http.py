@@ -70,6 +70,10 @@ class Reply(Protocol):
     async def write(self, chunk: bytes, *, more: bool) -> None:
         """Send body bytes; returns when the client's connection can take more."""
 
+    def write_now(self, pieces: list[memoryview], size: int) -> bool:
+        """Send so many body bytes with more to come, which are gone when this returns. False where
+        that takes waiting or deciding: none were sent, and ``write`` is to be asked."""
+
     async def upgrade(self, headers: HeaderList, max_message: int) -> Socket:
         """Become a WebSocket, with the tenant's headers. Raises BadResponse if they do not fit."""
 

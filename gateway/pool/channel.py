@@ -19,6 +19,7 @@ from gateway.model.http import Request
 from gateway.model.route import Route
 from gateway.pool.exchange import Exchange, protocol_violation
 from gateway.pool.logroom import LogRoom
+from gateway.pool.passage import Passage, Sink
 from sandbox import ProtocolError, protocol
 from sandbox.protocol import (
     ExceptionRecord,
@@ -122,6 +123,7 @@ class Channel(asyncio.Protocol):
         self._log_fd = -1
         self._log_rest = b""
         self.exchanges: dict[int, Exchange] = {}
+        self.passage = Passage(self, self._decoder)
         self.subrequests: Subrequests | None = None
         self.closed = False
 
@@ -131,6 +133,7 @@ class Channel(asyncio.Protocol):
         """The wire is up."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WATER)
+        self.passage.transport = self._transport
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the instance."""
@@ -175,6 +178,18 @@ class Channel(asyncio.Protocol):
         self._receiving = False
         if self._news:
             self._spread()
+
+    def carry(self, stream: int, pieces: list[memoryview], flags: int, sink: Sink) -> None:
+        """Bytes of BODY frames, which are gone when this returns; the last has these flags."""
+        try:
+            self._units += 1 + len(pieces)
+            if self._units >= PACE_UNITS:
+                self._check_pace()
+            exchange = self.exchanges.get(stream)
+            if exchange is not None:
+                exchange.on_pieces(pieces, flags, sink)
+        except ProtocolError as error:
+            self._break(error)
 
     def tell(self, news: Callable[[], None]) -> None:
         """Call ``news`` once the frames at hand are all taken in."""

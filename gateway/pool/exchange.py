@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import ProtocolViolation, Refusal, WaypostError
 from gateway.pool.inbox import Inbox
 from gateway.pool.logroom import LOG_PARTS, Holding, count_parts
+from gateway.pool.passage import Sink
 from gateway.pool.socket import WireSocket
 from sandbox import Charge, Meter, ProtocolError, protocol
 from sandbox.protocol import Close, ExceptionRecord, FrameType, LogRecord, ResponseHead
@@ -146,11 +147,27 @@ class Exchange:
             await self.changed()
         chunk = self._chunks.take()
         self._unacked -= len(chunk)
-        self._consumed += len(chunk)
+        self._give_credit(len(chunk))
+        return chunk
+
+    def _give_credit(self, size: int) -> None:
+        self._consumed += size
         if self._consumed >= protocol.WINDOW // 2 and not self.ended:
             self._channel.send(protocol.encode_credit(self.stream, self._consumed))
             self._consumed = 0
-        return chunk
+
+    @property
+    def passes_on(self) -> bool:
+        """Large pieces of the response are not kept for ``next_chunk``."""
+        return self.stream in self._channel.passage.sinks
+
+    def pass_on(self, sink: Sink) -> None:
+        """Give ``sink`` large pieces of the response from here on, as long as it takes them."""
+        self._channel.passage.open(self.stream, sink)
+
+    def keep(self) -> None:
+        """Keep all pieces of the response for ``next_chunk`` again."""
+        self._channel.passage.close(self.stream)
 
     def take_all(self) -> bytes:
         """What has come of the response body."""
@@ -217,6 +234,18 @@ class Exchange:
             self.on_moved(len(payload))
         self.ended = bool(flags & protocol.END)
         self.wake()
+
+    def on_pieces(self, pieces: list[memoryview], flags: int, sink: Sink) -> None:
+        """Bytes of BODY frames, which are gone when this returns; the last has these flags."""
+        size = sum(map(len, pieces))
+        kept = flags or self._chunks or self.writer is not None
+        over = self.ended or self.done or self.failure is not None
+        if not (kept or over) and sink(pieces, size):
+            self.on_moved(size)
+            self._give_credit(size)
+            return
+        for number, piece in enumerate(pieces, 1):
+            self.on_body(bytes(piece), flags if number == len(pieces) else 0)
 
     def on_answer(self, head: ResponseHead, body: bytes) -> None:
         """ANSWER frame: the whole response, and the invocation's end."""

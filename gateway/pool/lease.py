@@ -26,6 +26,8 @@ TICK_SECONDS = 1.0
 """Open WebSockets are looked at this often."""
 WATCH_SECONDS = 0.05
 """A request older than this has its client watched."""
+PASS_ON_FROM = 128 * 1024
+"""Bytes of an answer after which it counts as large."""
 
 
 class Lease:
@@ -165,6 +167,7 @@ class Lease:
             await self._respond(instance, exchange, reply)
         finally:
             self._leases.active.discard(self)
+            exchange.keep()
             if self._upload_task is not None:
                 self._upload_task.cancel()
 
@@ -186,8 +189,22 @@ class Lease:
             complete = exchange.is_last_chunk
             invocation.bytes_out += len(chunk)
             await self._write(exchange, reply, chunk, more=not complete)
+            if invocation.bytes_out >= PASS_ON_FROM and not (complete or exchange.passes_on):
+                self._pass_on(exchange, reply)
         if not complete:
             await self._write(exchange, reply, b"", more=False)
+
+    def _pass_on(self, exchange: Exchange, reply: Reply) -> None:
+        """Have what need not wait for the client written as it comes, without this task."""
+        invocation = self._invocation
+
+        def write(pieces: list[memoryview], size: int) -> bool:
+            taken = reply.write_now(pieces, size)
+            if taken:
+                invocation.bytes_out += size
+            return taken
+
+        exchange.pass_on(write)
 
     async def _write(self, exchange: Exchange, reply: Reply, chunk: bytes, *, more: bool) -> None:
         """Wait for the client to take it, but no longer than the invocation may last."""

@@ -23,6 +23,10 @@ class NoReply:
     async def write(self, chunk: bytes, *, more: bool) -> None:
         """Nobody is slow to read, either."""
 
+    def write_now(self, pieces: list[memoryview], size: int) -> bool:
+        """What is forgotten needs no waiting."""
+        return True
+
     async def upgrade(self, headers: HeaderList, max_message: int) -> Socket:
         """Raises BadResponse: nobody speaks WebSocket."""
         raise BadResponse("The worker answered a schedule with a WebSocket.")

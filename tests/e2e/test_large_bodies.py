@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from tests.support.node import LiveNode
-from tests.support.raw import wire
+from tests.support.raw import Answer, wire
 
 MIB = 1 << 20
 SIZE = 64 * MIB
 APP = """
 BLOCK = bytes(1 << 18)
 
+WORDS = b"".join(b"%08d" % at for at in range(1 << 15))
+
+async def tell(scope, send):
+    seed, size, count, declared = map(int, scope["query_string"].split(b","))
+    headers = [(b"content-length", b"%d" % declared)] if declared else []
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for part in range(count):
+        begin = 8 * ((seed + part) % 1000)
+        body = WORDS[begin : begin + size]
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
+        return
+    if scope["path"] == "/tell":
+        await tell(scope, send)
         return
     size, more = 0, True
     while more:
@@ -65,3 +82,51 @@ def test_what_was_granted_for_bytes_does_not_last(node: LiveNode, port: int) -> 
         assert event["outcome"] == "exceededCpu"
         cpu_ms.append(event["cpuTime"])
     assert min(cpu_ms) < 80
+
+
+def told(port: int, seed: int, size: int, count: int, declared: int = 0) -> Answer:
+    with wire(port) as connection:
+        query = f"{seed},{size},{count},{declared}"
+        connection.send(f"GET /tell?{query} HTTP/1.1\r\nHost: bodies.localhost\r\n\r\n".encode())
+        return connection.answer()
+
+
+def expected(seed: int, size: int, count: int) -> bytes:
+    words = b"".join(b"%08d" % at for at in range(1 << 15))
+    begins = (8 * ((seed + part) % 1000) for part in range(count))
+    return b"".join(words[begin : begin + size] for begin in begins)
+
+
+@pytest.mark.parametrize("size", [20_000, 65_536, 200_000])
+def test_two_large_answers_at_once_keep_their_bytes_apart(
+    node: LiveNode, port: int, size: int
+) -> None:
+    count = 4 * MIB // size
+    answers: dict[int, Answer] = {}
+
+    def ask(seed: int, declared: int) -> None:
+        answers[seed] = told(port, seed, size, count, declared)
+
+    framed = size * count
+    threads = [threading.Thread(target=ask, args=asked) for asked in ((1, 0), (50, framed))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for seed in (1, 50):
+        assert answers[seed].whole
+        assert answers[seed].body == expected(seed, size, count)
+
+
+@pytest.mark.parametrize("over", [8, -8])
+def test_a_large_answer_that_is_not_as_long_as_it_says_is_cut(
+    node: LiveNode, port: int, over: int
+) -> None:
+    size, count = 65_536, 16
+    declared = size * count - over
+    with node.tail("bodies") as tail:
+        answer = told(port, 1, size, count, declared)
+        (event,) = tail.wait()
+    assert not answer.whole
+    assert len(answer.body) < declared
+    assert event["outcome"] != "ok"
