@@ -26,6 +26,7 @@ BINARY frames, the last of a message flagged END, each of them worth its payload
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Mapping
 from enum import IntEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
@@ -336,14 +337,23 @@ def decode_credit(payload: bytes) -> int:
     return int.from_bytes(payload, "little")
 
 
+_STEP: Final = 2048
+"""Bytes between two looks at how many frames there are: 170 at most."""
+
+
 class Decoder:
     """Bytes in, frames out. Buffers at most one partial frame."""
 
-    def __init__(self, allowed: Mapping[int, int]) -> None:
+    def __init__(self, allowed: Mapping[int, int], *, at_once: int = 0) -> None:
+        """``at_once``: after so many frames, and a few more, the rest is ``left``; 0: never."""
         self._longest = allowed
+        self._at_once = at_once
+        self._step = _STEP if at_once else sys.maxsize
         self._rest = bytearray()
         self._needed = 0
         """Bytes that ``_rest`` must have before it is worth a look."""
+        self.left = b""
+        """Bytes that were not looked at: to be fed before any others."""
 
     @property
     def buffered(self) -> int:
@@ -376,8 +386,26 @@ class Decoder:
                 frames.append(self._completed())
             self._rest.clear()
         size = len(data)
+        while True:
+            edge = size if size - offset <= self._step else offset + self._step
+            offset = self._scan(data, offset, edge, frames)
+            if edge == size or self._needed > HEADER_SIZE:
+                break
+            if len(frames) >= self._at_once:
+                self.left = data[offset:]
+                return frames
+        if offset < size:
+            self._rest += memoryview(data)[offset:]
+        return frames
+
+    def _scan(self, data: bytes, offset: int, edge: int, frames: list[Frame]) -> int:
+        """Add the frames that begin before ``edge``; return where the first that is not whole does.
+
+        What that one needs to go on is noted.
+        """
+        size = len(data)
         longest_of = self._longest
-        while size - offset >= HEADER_SIZE:
+        while edge - offset >= HEADER_SIZE:
             length, frame_type, flags, reserved, stream = _unpack(data, offset)
             if frame_type not in longest_of or reserved or flags > END:
                 raise ProtocolError(
@@ -388,15 +416,12 @@ class Decoder:
             end = offset + HEADER_SIZE + length
             if end > size:
                 self._needed = end - offset
-                break
+                return offset
             payload = data[offset + HEADER_SIZE : end]
             frames.append(_make_frame(Frame, (frame_type, flags, stream, payload)))
             offset = end
-        else:
-            self._needed = HEADER_SIZE
-        if offset < size:
-            self._rest += memoryview(data)[offset:]
-        return frames
+        self._needed = HEADER_SIZE
+        return offset
 
     def _completed(self) -> Frame:
         """The frame that was partial; its header was checked when it came."""

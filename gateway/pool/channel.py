@@ -107,7 +107,7 @@ class Channel(asyncio.Protocol):
         self._units = 0
         self._paced_cpu_ns = 0
         self.loop = asyncio.get_running_loop()
-        self._decoder = protocol.Decoder(protocol.FROM_INSTANCE)
+        self._decoder = protocol.Decoder(protocol.FROM_INSTANCE, at_once=AT_ONCE)
         self._transport: asyncio.Transport | None = None
         self._next_stream = 2
         self._outbox: list[bytes] = []
@@ -139,6 +139,9 @@ class Channel(asyncio.Protocol):
         """Bytes from the instance."""
         if self.closed:
             return
+        if self._decoder.left:
+            self._decoder.left += data
+            return
         try:
             frames = self._decoder.feed(data)
             self._units += 1 + len(frames)
@@ -147,23 +150,22 @@ class Channel(asyncio.Protocol):
         except ProtocolError as error:
             self._break(error)
             return
-        self._take_in(frames if len(frames) <= AT_ONCE else self._put_off(frames))
+        if self._decoder.left:
+            self._put_off()
+        self._take_in(frames)
 
-    def _put_off(self, frames: list[Frame]) -> list[Frame]:
-        """The first of many; the rest has its turn when others had theirs, and is all there is."""
+    def _put_off(self) -> None:
+        """The rest of many has its turn when others had theirs, and is all there is until then."""
         if self._transport is not None:
             self._transport.pause_reading()
-        self.loop.call_soon(self._take_rest, frames[AT_ONCE:])
-        return frames[:AT_ONCE]
+        self.loop.call_soon(self._take_rest)
 
-    def _take_rest(self, frames: list[Frame]) -> None:
-        if self.closed:
-            return
-        if len(frames) > AT_ONCE:
-            frames = self._put_off(frames)
-        elif self._transport is not None:
+    def _take_rest(self) -> None:
+        left, self._decoder.left = self._decoder.left, b""
+        if self._transport is not None and not self.closed:
             self._transport.resume_reading()
-        self._take_in(frames)
+        self._units -= 1  # It is no other read.
+        self.data_received(left)
 
     def _take_in(self, frames: list[Frame]) -> None:
         self._receiving = True
@@ -215,7 +217,8 @@ class Channel(asyncio.Protocol):
         missing_ns = self._units * UNIT_NS - (cpu_ns - self._paced_cpu_ns)
         if missing_ns > STALE_NS:
             raise ProtocolError("frames faster than code can make them")
-        if missing_ns <= 0:
+        # Within a read nothing is forgiven yet: all of it was paid for before it came.
+        if missing_ns <= 0 and not self._decoder.left:
             self._units, self._paced_cpu_ns = 0, cpu_ns
 
     def connection_lost(self, exc: Exception | None) -> None:
