@@ -34,7 +34,8 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
 
 
 def deploy(node: LiveNode, name: str, main: str, more: dict[str, str | bytes] | None = None) -> str:
-    answer = node.upload(name, {"main.py": main, **(more or {})})
+    # One instance: what a program has in memory is there for its next request.
+    answer = node.upload(name, {"main.py": main, **(more or {})}, limits={"instances": 1})
     assert answer.status_code == 200, answer.text
     return name
 

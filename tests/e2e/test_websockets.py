@@ -219,7 +219,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
         live.deploy("iterated", ITERATED)
         live.deploy("listening", LISTENING)
         live.deploy("plain", PLAIN)
-        live.deploy("shop", APP, plan="enterprise")
+        live.deploy("shop", APP, plan="enterprise", limits={"instances": 1})
         live.deploy("flask", WSGI)
         yield live
 

@@ -145,7 +145,7 @@ async def on_fetch(request, env, ctx):
     ctx.waitUntil(later())
     return Response("at once")
 """
-    node.deploy("later", source)
+    node.deploy("later", source, limits={"instances": 1})
     with node.tail("later") as tail:
         # What it waits for comes only after its answer.
         assert node.request("later").text == "at once"
