@@ -19,6 +19,7 @@ _ROUNDS = 8
 """After as many the interpreter has adapted its code to what it sees, and writes to it no more."""
 _NAME = "rehearsal"
 _SAID = warmup.conversation([("GET", "/", "", b"")])
+_SAID_OFTEN = warmup.conversation([("GET", "/", "", b"")] * 16)
 _SOURCE = """
 import json
 from workers import Response, WorkerEntrypoint
@@ -48,6 +49,11 @@ def settle(packages: Sequence[str]) -> None:
     warmup.exercise_all(packages)
     for _ in range(_ROUNDS):
         rehearse()
+
+
+def repeat() -> None:
+    """Serve the same request often, which shows what code every request needs."""
+    warmup.exercise("the runtime", samples.worker, _SAID_OFTEN)
 
 
 def rehearse() -> None:

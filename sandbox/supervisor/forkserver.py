@@ -161,8 +161,7 @@ def _load(config: messages.ZygoteConfig, this: _Self, readable: Sequence[str] = 
     if not config.insecure:
         steps.append(("seccomp policy", compile_filter))
     outer.run_steps(steps)
-    gc.collect()
-    packing.fill()
+    _pack(config.packages)
     recipe = Recipe(
         entry=importlib.import_module(_BOOTSTRAP).main,
         null=os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC),
@@ -181,6 +180,17 @@ def _load(config: messages.ZygoteConfig, this: _Self, readable: Sequence[str] = 
     # What is frozen is not touched by the collectors of the children, so its pages stay shared.
     gc.freeze()
     return recipe
+
+
+def _pack(packages: Sequence[str]) -> None:
+    """Arrange the memory that children will share."""
+    rehearsal = importlib.import_module(_REHEARSAL)
+    gc.collect()
+    packing.fill()
+    packing.gather(rehearsal.repeat)
+    rehearsal.settle(packages)
+    gc.collect()
+    packing.fill()
 
 
 class ForkServer:
