@@ -287,6 +287,12 @@ class Meter:
         charge.deadline_ns = NEVER_NS if deadline_ns is None else deadline_ns
         self._nearest_ns = min(self._nearest_ns, charge.deadline_ns)
 
+    def put_off(self, late_ns: int) -> None:
+        """Let every entry last so much longer."""
+        for charge in self._charges:
+            if charge.deadline_ns != NEVER_NS:
+                charge.deadline_ns += late_ns
+
     def _rest(self) -> int:
         """How long a process that only stands open and has not run needs no look; 0: it has run.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from types import SimpleNamespace
 
@@ -243,6 +244,25 @@ async def test_a_limit_that_was_hit_stays_hit(account: Account) -> None:
     assert account.process.interrupts == 2
 
 
+async def test_an_entry_goes_on_whose_limit_was_hit_once_for_each_grant(account: Account) -> None:
+    charge = account.begin(10)
+    assert not account.meter.extend(charge, 10 * MS)
+    account.process.cpu = 11 * MS
+    account.check()
+    assert account.meter.extend(charge, 10 * MS)
+    assert not account.meter.extend(charge, 10 * MS)
+    account.check()
+    assert (account.meter.tripped, account.process.interrupts) == (None, 1)
+    account.process.cpu = 20 * MS
+    account.check()
+    assert (account.meter.tripped, account.process.interrupts) == (Outcome.EXCEEDED_CPU, 2)
+    account.process.cpu = 20 * MS + GRACE_NS
+    account.check()
+    assert account.process.killed
+    assert not account.meter.extend(charge, 10 * MS)
+    assert account.meter.tripped is Outcome.EXCEEDED_CPU
+
+
 async def test_a_budget_that_shrinks_is_looked_at_sooner(account: Account) -> None:
     charge = account.begin(10_000)
     far = account.meter.armed_for_ns
@@ -285,3 +305,14 @@ async def test_a_deadline_that_was_put_off_is_kept(account: Account) -> None:
     account.meter.set_deadline(charge, time.monotonic_ns())
     account.check()
     assert account.expired == ["closed"]
+
+
+async def test_nobody_is_charged_the_time_in_which_the_node_stood_still(account: Account) -> None:
+    ended = asyncio.Event()
+    begun_ns = time.monotonic_ns()
+    account.meter.begin(1000 * MS, 100 * MS, ended.set, now_ns=begun_ns)
+    account.meter.set_deadline(account.begin(1000), None)
+    time.sleep(0.5)  # noqa: ASYNC251 - this is what is tested
+    await asyncio.wait_for(ended.wait(), 30)
+    assert time.monotonic_ns() - begun_ns > 550 * MS
+    assert account.expired == []
