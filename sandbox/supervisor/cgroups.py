@@ -250,13 +250,14 @@ class Cgroups:
         for _ in range(_ATTEMPTS):
             name = f"{PREFIX}{secrets.token_hex(4)}"
             made = {key: path / name for key, path in self.place.directories.items()}
-            for directory in dict.fromkeys(made.values()):
-                directory.mkdir()
-                self._locks.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
-            locked = [_lock(fd) for fd in self._locks]
-            if all(locked) and all(path.is_dir() for path in made.values()):
-                break
-            # Another node took it for a leftover before it was locked.
+            # Another node may take it for a leftover before it is locked.
+            with suppress(FileNotFoundError):
+                for directory in dict.fromkeys(made.values()):
+                    directory.mkdir()
+                    self._locks.append(os.open(directory, os.O_RDONLY | os.O_DIRECTORY))
+                locked = [_lock(fd) for fd in self._locks]
+                if all(locked) and all(path.is_dir() for path in made.values()):
+                    break
             self._unlock()
         else:
             raise OSError("the node's group was removed while it was made")

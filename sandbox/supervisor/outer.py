@@ -23,6 +23,7 @@ from sandbox.supervisor.messages import ZygoteConfig
 
 _LINKS: Final = "import"
 _PREFIX: Final = "waypost-bundles-"
+_ATTEMPTS: Final = 20
 _DATA_DIRS: Final = ("/usr/share/zoneinfo",)
 _PACKAGE_DIRS: Final = ("site-packages", "dist-packages")
 _NO_HANDLER: Final = frozenset({signal.SIGKILL, signal.SIGSTOP})
@@ -88,10 +89,26 @@ def make_directory(work_dir: str) -> str:
         with contextlib.suppress(OSError):
             if os.lstat(left).st_uid == os.geteuid():
                 _remove_unless_held(left)
-    directory = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
-    # Held, by never being closed, for as long as zygote or keeper live.
-    fcntl.flock(os.open(directory, os.O_RDONLY | os.O_DIRECTORY), fcntl.LOCK_EX)
-    return directory
+    for _ in range(_ATTEMPTS):
+        directory = tempfile.mkdtemp(prefix=_PREFIX, dir=parent)
+        if _hold(directory):
+            return directory
+    raise OSError(errno.ENOENT, "removed each time before it was held", directory)
+
+
+def _hold(directory: str) -> bool:
+    """Hold it, by never closing it, for as long as zygote or keeper live; False when another node
+    took it for a leftover before, and removed it."""
+    try:
+        held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    # Waits for whoever looks at it now.
+    fcntl.flock(held, fcntl.LOCK_EX)
+    if os.path.isdir(directory):
+        return True
+    os.close(held)
+    return False
 
 
 def _remove_unless_held(directory: str) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -140,6 +142,28 @@ os.kill(os.getpid(), signal.SIGKILL)
     assert not any(path.exists() for path in left)
     assert all(path.is_dir() for path in ours.directories)
     child.run()
+
+
+def test_one_that_another_node_takes_for_a_leftover_is_made_again(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, *others = (secrets.token_hex(4) for _ in range(5))
+    coming = iter((lost, *others))
+    monkeypatch.setattr(secrets, "token_hex", lambda _: next(coming))
+    real = os.open
+
+    def open_too_late(path: str | Path, *more: Any, **options: Any) -> int:
+        if str(path).endswith(f"{PREFIX}{lost}"):
+            os.rmdir(path)
+        return real(path, *more, **options)
+
+    monkeypatch.setattr(os, "open", open_too_late)
+    opened = Cgroups(place)
+    own = opened._directories.values()
+    assert {path.name for path in own} <= {f"{PREFIX}{name}" for name in others}
+    assert all(path.is_dir() for path in own)
+    opened.close()
+    assert not any(path.exists() for path in own)
 
 
 @pytest.mark.anyio
