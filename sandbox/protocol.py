@@ -11,12 +11,13 @@ Who sends what::
     gateway → instance   INIT BODY*(0)   REQUEST BODY*   FETCHED BODY* | FETCH_ERROR
                          CREDIT   CANCEL   DRAIN   TEXT*   BINARY*   CLOSE
     instance → gateway   HELLO   READY | FAILED   RESPONSE BODY* | EXCEPTION   DONE   ANSWER
-                         LOG   FETCH BODY*   CREDIT   CANCEL   TEXT*   BINARY*   CLOSE
+                         LOG   FETCH BODY*   CREDIT   CANCEL   TEXT*   BINARY*   CLOSE   EXTEND
 
 An invocation's stream lives from REQUEST to DONE. Before DONE the instance answers with RESPONSE
 and BODY frames, the last flagged END, or with one EXCEPTION. An ANSWER is all of it at once:
 RESPONSE, at most ``CHUNK`` bytes of BODY, and DONE. Each direction of a body starts with
-``WINDOW`` bytes of credit; the receiver returns credit as it consumes.
+``WINDOW`` bytes of credit; the receiver returns credit as it consumes. With EXTEND the first one
+asks for CPU time that loading left over; it is given in silence, or not.
 
 A RESPONSE of status 101 opens a WebSocket on the stream: messages travel both ways as TEXT and
 BINARY frames, the last of a message flagged END, each of them worth its payload and
@@ -100,6 +101,7 @@ class FrameType(IntEnum):
     BINARY = 18
     CLOSE = 19
     ANSWER = 20
+    EXTEND = 21
 
 
 class Frame(NamedTuple):
@@ -447,6 +449,7 @@ FROM_INSTANCE: Final[Mapping[int, int]] = {
     FrameType.BINARY: MAX_METADATA,
     FrameType.CLOSE: MAX_METADATA,
     FrameType.ANSWER: MAX_METADATA + CHUNK,
+    FrameType.EXTEND: MAX_METADATA,
 }
 """Frames that an instance may send, with the longest payload of each, bytes."""
 FROM_GATEWAY: Final[Mapping[int, int]] = {

@@ -98,11 +98,13 @@ class Channel(asyncio.Protocol):
         on_exception: Callable[[Exchange, ExceptionRecord], None],
         cpu_ns: Callable[[], int],
         on_taken: Callable[[Exchange], None] = lambda _: None,
+        on_extend: Callable[[Exchange], None] = lambda _: None,
     ) -> None:
         self._on_ready = on_ready
         self._on_broken = on_broken
         self._on_exception = on_exception
         self._on_taken = on_taken
+        self._on_extend = on_extend
         self._cpu_ns = cpu_ns
         self._units = 0
         self._paced_cpu_ns = 0
@@ -359,6 +361,8 @@ class Channel(asyncio.Protocol):
             self._log(frame.payload, exchange)
         elif kind == FrameType.EXCEPTION:
             self._exception(frame.payload, exchange)
+        elif kind == FrameType.EXTEND:
+            self._on_extend(exchange)
         else:
             raise ProtocolError(f"frame type {kind} on an invocation's stream")
 

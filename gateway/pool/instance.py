@@ -83,6 +83,7 @@ class Instance:
             on_broken=self._on_broken,
             on_exception=self._on_exception,
             on_taken=self._on_taken,
+            on_extend=self._on_extend,
             cpu_ns=self._cpu_ns,
         )
         self._subrequests = WireSubrequests(self.channel, fetcher)
@@ -92,6 +93,10 @@ class Instance:
         self._end_task: asyncio.Task[None] | None = None
         self._retiring = False
         self._final_cpu_ns: int | None = None
+        self._startup_left_ns = 0
+        """CPU time that loading left, until the first invocation is over."""
+        self.extended_ns = 0
+        """What the first invocation took of that, unless it went well."""
 
     def __repr__(self) -> str:
         return (
@@ -132,7 +137,7 @@ class Instance:
         )
         self._send_code(init, bytecode)
         loaded = await self._loaded
-        self.meter.end(charge)
+        self._startup_left_ns = max(0, charge.budget_ns - self.meter.end(charge))
         if isinstance(loaded, Failed):
             self.stop("could not be loaded")
             raise StartFailed(loaded)
@@ -236,6 +241,9 @@ class Instance:
         self._subrequests.end_of(exchange)
         self.in_flight -= 1
         self._changed_ns = time.monotonic_ns()
+        self._startup_left_ns = 0
+        if self.meter.tripped is None:
+            self.extended_ns = 0
         if self.meter.tripped is not None and self.state is State.SERVING:
             self._take_no_more()
         if self.in_flight == 0:
@@ -275,6 +283,17 @@ class Instance:
         if self.meter.used_ns(charge) >= charge.budget_ns:
             return cpu_exceeded(exchange.route.limits.cpu_ms)
         return None
+
+    def _on_extend(self, exchange: Exchange) -> None:
+        """The first invocation goes on with what loading left, a plan's budget at a time.
+
+        Not a word of why it asks is believed: an instance has its start-up budget once, whether it
+        uses it before it is ready or after.
+        """
+        grant_ns = min(self._startup_left_ns, exchange.route.limits.cpu_ms * 1_000_000)
+        if grant_ns and exchange.charge and self.meter.extend(exchange.charge, grant_ns):
+            self._startup_left_ns -= grant_ns
+            self.extended_ns += grant_ns
 
     # WebSockets
 

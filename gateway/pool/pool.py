@@ -371,7 +371,7 @@ class Pool:
             self._live.discard(instance)
             version = instance.version
             if instance.ended_badly:
-                self._turns.charge(version.tenant)
+                self._turns.charge(version.tenant, instance.extended_ns)
             self._observer.instance_stopped(version.key, version.tenant, instance.why_dead)
         if group is not None and instance in group.instances:
             group.instances.remove(instance)

@@ -10,9 +10,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from sandbox.protocol import FrameType as Kind
+from sandbox.protocol import encode
 from sandbox.runtime.context import current
 from sandbox.runtime.trace import CpuLimitExceeded
 
@@ -22,6 +25,13 @@ if TYPE_CHECKING:
 _RUNTIME_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _TENANT_SIDE = os.path.join(_RUNTIME_DIR, "workers") + os.sep
 """The package tenants import holds no state of ours: it may be interrupted."""
+_IMPORTING = "<frozen importlib._bootstrap>"
+_PACKAGES = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
+_FIRST_STREAM = 2
+"""Of the first invocation: the gateway counts them in even numbers."""
+_ANSWER_SECONDS = 0.005
+"""CPU time within which the gateway answers, and less than it grants."""
+_SIGNALS_UNANSWERED = 4
 
 
 class CpuLimit:
@@ -32,12 +42,17 @@ class CpuLimit:
         self.tripped_while_loading = False
         self.server: Server | None = None
         self._app_prefix = app_prefix
+        self._vendored = os.path.join(app_prefix, "python_modules", "")
+        self._asked_at = -1.0
+        self._signals = 0
 
     def install(self) -> None:
         """Take the signal over from its default, which ends the process."""
         signal.signal(signal.SIGXCPU, self._on_signal)
 
     def _on_signal(self, _number: int, frame: FrameType | None) -> None:
+        if not self.loading and self._asks(frame):
+            return
         if not self._trip():
             return
         server = self.server
@@ -45,6 +60,42 @@ class CpuLimit:
             return
         if self._interruptible(frame):
             raise CpuLimitExceeded
+
+    def _asks(self, frame: FrameType | None) -> bool:
+        """Ask for more CPU time for the first invocation, while it waits for what is built once.
+
+        True while the answer may still come.
+        """
+        server, running = self.server, current.get(None)
+        if server is None or running is None or running.finished or running.tripped:
+            return False
+        if running.stream != _FIRST_STREAM or server.channel.sending:
+            return False
+        now = time.process_time()
+        if now - self._asked_at > _ANSWER_SECONDS:
+            if not self._is_building(frame):
+                return False
+            self._asked_at, self._signals = now, 0
+            server.channel.send(encode(Kind.EXTEND, running.stream))
+        self._signals += 1
+        return self._signals <= _SIGNALS_UNANSWERED
+
+    def _is_building(self, frame: FrameType | None) -> bool:
+        """Whether what runs is an import, or a package's code and not the script's own."""
+        own = False
+        while frame is not None:
+            path = frame.f_code.co_filename
+            if path == _IMPORTING:
+                return True
+            if path.startswith(_RUNTIME_DIR):
+                if not path.startswith(_TENANT_SIDE):
+                    return False
+            elif path.startswith(self._app_prefix) and not path.startswith(self._vendored):
+                own = True
+            elif not own and (path.startswith(self._vendored) or _is_package(path)):
+                return True
+            frame = frame.f_back
+        return False
 
     def _trip(self) -> bool:
         """Flag what is running; False when nothing of the tenant's is."""
@@ -72,3 +123,7 @@ class CpuLimit:
                 return False
             frame = frame.f_back
         return False
+
+
+def _is_package(path: str) -> bool:
+    return any(folder in path for folder in _PACKAGES)

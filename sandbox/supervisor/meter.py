@@ -214,6 +214,16 @@ class Meter:
             charge.budget_ns += grant_ns
             self._allowed_ns += grant_ns
 
+    def extend(self, charge: Charge, grant_ns: int) -> bool:
+        """Let an entry go on whose soft limit has been hit; False when there is nothing to do."""
+        hit = self.tripped is Outcome.EXCEEDED_CPU and self.killed_for is None
+        if not hit or charge not in self._charges:
+            return False
+        charge.budget_ns += grant_ns
+        self._allowed_ns += grant_ns
+        self.tripped = None
+        return True
+
     def used_ns(self, charge: Charge) -> int:
         """What an open entry has used up to now, ns."""
         self._settle(self._read(exact=True))

@@ -55,6 +55,8 @@ class Reply:
     ended: bool = False
     done: bool = False
     ended_before_exception: bool = False
+    asked: int = 0
+    """How often for more CPU time."""
 
     @property
     def body(self) -> bytes:
@@ -256,6 +258,8 @@ class Instance:
             self._on_response(frame, reply)
         elif frame.type == FrameType.LOG:
             reply.logs.append(decode_struct(LogRecord, frame.payload))
+        elif frame.type == FrameType.EXTEND:
+            reply.asked += 1
         elif frame.type == FrameType.EXCEPTION:
             reply.exceptions.append(decode_struct(ExceptionRecord, frame.payload))
             reply.ended_before_exception = reply.ended

@@ -244,6 +244,25 @@ async def test_a_limit_that_was_hit_stays_hit(account: Account) -> None:
     assert account.process.interrupts == 2
 
 
+async def test_an_entry_goes_on_whose_limit_was_hit_once_for_each_grant(account: Account) -> None:
+    charge = account.begin(10)
+    assert not account.meter.extend(charge, 10 * MS)
+    account.process.cpu = 11 * MS
+    account.check()
+    assert account.meter.extend(charge, 10 * MS)
+    assert not account.meter.extend(charge, 10 * MS)
+    account.check()
+    assert (account.meter.tripped, account.process.interrupts) == (None, 1)
+    account.process.cpu = 20 * MS
+    account.check()
+    assert (account.meter.tripped, account.process.interrupts) == (Outcome.EXCEEDED_CPU, 2)
+    account.process.cpu = 20 * MS + GRACE_NS
+    account.check()
+    assert account.process.killed
+    assert not account.meter.extend(charge, 10 * MS)
+    assert account.meter.tripped is Outcome.EXCEEDED_CPU
+
+
 async def test_a_budget_that_shrinks_is_looked_at_sooner(account: Account) -> None:
     charge = account.begin(10_000)
     far = account.meter.armed_for_ns

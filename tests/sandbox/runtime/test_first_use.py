@@ -1,0 +1,84 @@
+"""When the first invocation asks for more CPU time: while packages build what they build once."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from tests.sandbox.runtime.peer import Instance, Reply
+
+BUILD = """
+import os
+def build(flag):
+    open(flag + ".on", "w").close()
+    while not os.path.exists(flag):
+        pass
+"""
+WORKER = """
+import vendored
+from vendored import build
+def own(flag):
+    while True:
+        build.__name__.upper()
+async def on_fetch(request):
+    if "first" in request.url:
+        return "first"
+    print("burning")
+    {use}
+    return "built"
+"""
+USES = {
+    "a package": "build({flag!r})",
+    "an import": "import lazy",
+}
+
+
+def burn(instance: Instance, use: str, *, paths: tuple[str, ...] = ("/",)) -> tuple[int, Reply]:
+    """Let the last of the requests burn."""
+    modules = {
+        "worker.py": WORKER.format(use=use.format(flag=str(instance.app_dir / "flag"))),
+        "python_modules/vendored/__init__.py": BUILD,
+        "lazy.py": f"{BUILD}\nbuild({str(instance.app_dir / 'flag')!r})\n",
+    }
+    instance.load(modules)
+    for path in paths[:-1]:
+        assert instance.get(path).body == b"first"
+    stream = instance.open(paths[-1])
+    reply = instance.replies[stream]
+    instance.until(lambda: bool(reply.logs))
+    return stream, reply
+
+
+@pytest.mark.parametrize("use", USES)
+def test_it_asks_and_goes_on_when_it_is_let(instance: Instance, use: str) -> None:
+    stream, reply = burn(instance, USES[use])
+    flag = instance.app_dir / "flag"
+    while not flag.with_suffix(".on").exists():
+        time.sleep(0.001)
+    instance.signal(signal.SIGXCPU)
+    instance.until(lambda: bool(reply.asked or reply.done))
+    assert reply.asked == 1
+    flag.touch()
+    assert instance.finish(stream).body == b"built"
+    assert not reply.exceptions
+
+
+@pytest.mark.parametrize("use", USES)
+def test_it_ends_when_nobody_answers(instance: Instance, use: str) -> None:
+    stream, reply = burn(instance, USES[use])
+    instance.signal_until_done(stream, signal.SIGXCPU)
+    assert [error.kind for error in reply.exceptions] == ["cpu"]
+
+
+@pytest.mark.parametrize(
+    ("use", "paths"),
+    [("own(None)", ("/",)), ("build({flag!r})", ("/first", "/second"))],
+    ids=["its own loop", "the second invocation"],
+)
+def test_it_does_not_ask(instance: Instance, use: str, paths: tuple[str, ...]) -> None:
+    stream, reply = burn(instance, use, paths=paths)
+    instance.signal_until_done(stream, signal.SIGXCPU)
+    assert [error.kind for error in reply.exceptions] == ["cpu"]
+    assert not reply.asked
