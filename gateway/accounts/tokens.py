@@ -1,9 +1,8 @@
-"""Bearer tokens: 256 random bits, of which only the SHA-256 is stored."""
+"""Bearer tokens: 256 random bits, of which only a keyed hash is stored."""
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import secrets
 import time
@@ -127,9 +126,8 @@ class Tokens:
         """Who holds this token; None when nobody does, or not any more."""
         if not bearer or len(bearer) > MAX_TOKEN:
             return None
-        digest = digest_of(bearer)
-        stored = await self._store.find_token(digest)
-        if stored is None or not hmac.compare_digest(stored.hash, digest):
+        stored = await self._store.find_token(digest_of(bearer))
+        if stored is None:
             return None
         now_ms = time.time_ns() // 1_000_000
         if stored.expires_ms is not None and stored.expires_ms <= now_ms:
@@ -173,8 +171,9 @@ class Tokens:
 
     async def is_good(self, token: StoredToken) -> bool:
         """Whether a token is still what it was: neither revoked nor rotated nor expired."""
-        stored = await self._store.find_token(token.hash)
-        if stored is None or stored.id != token.id:
+        kept = await self._store.list_tokens(token.tenant)
+        stored = next((item for item in kept if item.id == token.id), None)
+        if stored is None or stored.hash != token.hash:
             return False
         return stored.expires_ms is None or stored.expires_ms > time.time_ns() // 1_000_000
 
@@ -243,7 +242,7 @@ async def ensure_operator_token(store: AccountStore, preset: str | None) -> str 
     chosen = (preset or "").strip()
     existing = await store.list_tokens(None)
     if existing:
-        if chosen and digest_of(chosen) not in {token.hash for token in existing}:
+        if chosen and await store.find_token(digest_of(chosen)) is None:
             logger.warning(
                 "the preset operator token is not the stored one and is ignored: it counts on the"
                 " first start only"
@@ -276,5 +275,5 @@ def _new_token() -> str:
 
 
 def digest_of(token: str) -> str:
-    """What is stored of a token."""
+    """What the store is told of a token."""
     return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()

@@ -178,7 +178,7 @@ class StoredToken(msgspec.Struct, frozen=True):
 
     id: str
     hash: str
-    """Hex SHA-256 of the token, which is 256 random bits: a slow hash would add nothing."""
+    """Hex SHA-256 of the token; as it comes from the store, keyed with what only that knows."""
     tenant: str | None
     """None: the operator's."""
     created_ms: int
@@ -220,7 +220,7 @@ class AccountStore(Protocol):
         """Remove a tenant with its plan, tokens, scripts and hostnames; False when absent."""
 
     async def put_token(self, token: StoredToken) -> None:
-        """Store a token's hash."""
+        """Store a token, its hash under a key that is not in the database in clear."""
 
     async def find_token(self, token_hash: str) -> StoredToken | None:
         """A token by its hash."""

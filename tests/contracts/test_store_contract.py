@@ -324,9 +324,14 @@ class TestAccounts:
         operators = StoredToken("2", "h2", None, 6)
         await store.put_token(mine)
         await store.put_token(operators)
-        assert await store.find_token("h1") == mine
-        assert await store.list_tokens("acme") == [mine]
-        assert await store.list_tokens(None) == [operators]
+        found = await store.find_token("h1")
+        assert found is not None
+        assert found.hash != mine.hash
+        assert replace(found, hash=mine.hash) == mine
+        assert await store.find_token(found.hash) is None
+        assert await store.list_tokens("acme") == [found]
+        (other,) = await store.list_tokens(None)
+        assert replace(other, hash=operators.hash) == operators
         assert await store.delete_token("1") is True
         assert await store.delete_token("1") is False
         assert await store.find_token("h1") is None

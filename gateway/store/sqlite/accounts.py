@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 from typing import Final
 
 import aiosqlite
@@ -13,6 +14,7 @@ from gateway.store.base import StoredToken, token_state
 from gateway.store.sqlite.audit import Read, noting
 from gateway.store.sqlite.connections import Connections, Row
 from gateway.store.sqlite.kv import HOSTNAMES, TENANT_OF_VALUE
+from gateway.store.sqlite.tokens import keyed
 
 _TENANTS: Final = (
     "SELECT t.slug, COALESCE(CAST(kv.value AS TEXT), ''), t.status, t.created_ms, t.name"
@@ -26,6 +28,7 @@ class SqliteAccounts:
     """Tenants and tokens."""
 
     _db: Connections
+    _token_key: bytes
 
     async def put_tenant(self, tenant: Tenant) -> None:
         """Create or change a tenant, its plan in the routing KV, in one transaction."""
@@ -97,13 +100,18 @@ class SqliteAccounts:
         ):
             await connection.execute(
                 f"INSERT INTO tokens ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-                msgspec.structs.astuple(token),
+                msgspec.structs.astuple(
+                    msgspec.structs.replace(token, hash=keyed(self._token_key, token.hash))
+                ),
             )
 
     async def find_token(self, token_hash: str) -> StoredToken | None:
         """A token by its hash."""
-        rows = await self._db.read(f"{_TOKENS} WHERE hash = ?", (token_hash,))
-        return StoredToken(*rows[0]) if rows else None
+        wanted = keyed(self._token_key, token_hash)
+        rows = await self._db.read(f"{_TOKENS} WHERE hash = ?", (wanted,))
+        found = StoredToken(*rows[0]) if rows else None
+        same = found is not None and hmac.compare_digest(found.hash, wanted)
+        return found if same else None
 
     async def list_tokens(self, tenant: str | None) -> list[StoredToken]:
         """Tokens of a tenant, or the operator's, oldest first."""
@@ -120,7 +128,8 @@ class SqliteAccounts:
             noting(connection, Kind.TOKEN, token_id, _token_by(token_id)) as change,
         ):
             cursor = await connection.execute(
-                "UPDATE tokens SET hash = ?, used_ms = NULL WHERE id = ?", (token_hash, token_id)
+                "UPDATE tokens SET hash = ?, used_ms = NULL WHERE id = ?",
+                (keyed(self._token_key, token_hash), token_id),
             )
             change.made = cursor.rowcount > 0
             return change.made

@@ -14,6 +14,7 @@ from gateway.store.base import KeyUse
 from gateway.store.sealing import Keyring, KeySource, KeyTrouble, Sealed
 from gateway.store.sqlite.audit import nothing, noting
 from gateway.store.sqlite.connections import Connections
+from gateway.store.sqlite.tokens import open_key, seal_key_again
 
 SECRET: Final = "secret_text"  # noqa: S105
 _BATCH: Final = 200
@@ -29,6 +30,7 @@ class SqliteSecrets:
     _source: KeySource
     _ring: Keyring
     _rotating: asyncio.Lock
+    _token_key: bytes
 
     async def list_keys(self) -> list[KeyUse]:
         """The keys that are in use, the current one first."""
@@ -60,7 +62,7 @@ class SqliteSecrets:
     async def _open_keys(self) -> None:
         """Load the keys and seal what an older schema left in clear. Raises KeyTrouble."""
         rows = await self._db.writer.execute_fetchall(
-            "SELECT DISTINCT key_id FROM versions WHERE key_id > ''"
+            "SELECT key_id FROM versions WHERE key_id > '' UNION SELECT key_id FROM token_key"
         )
         used = {str(row[0]) for row in rows}
         self._ring = self._source.load(create=not used)
@@ -70,7 +72,9 @@ class SqliteSecrets:
                 f"secrets in the database were sealed with a key that is missing ({min(lost)}):"
                 " bring the key file back from your backup, or list the key as well"
             )
-        if await self._seal_clear():
+        async with self._db.transaction() as connection:
+            self._token_key, followed = await open_key(connection, self._ring)
+        if await self._seal_clear() or followed:
             # What was in clear is not to be found in free pages or the log either.
             await self._db.writer.execute_fetchall("VACUUM")
             await self._db.writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -97,6 +101,8 @@ class SqliteSecrets:
 
     async def _seal_again(self) -> int:
         count = 0
+        async with self._db.transaction() as connection:
+            await seal_key_again(connection, self._ring)
         while True:
             async with self._db.transaction() as connection:
                 changed = await _seal_batch(connection, self._ring)
