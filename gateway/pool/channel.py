@@ -237,7 +237,7 @@ class Channel(asyncio.Protocol):
                 data = os.read(sock.fileno(), PIPE_READ) if sock is not None else b""
                 if not data or self.closed:
                     return
-                self.data_received(data)
+                self.passage.feed(data)
 
     # Sending
 

@@ -47,6 +47,7 @@ class Exchange:
         "_consumed",
         "_unacked",
         "_waiter",
+        "_window",
         "afterwards",
         "charge",
         "done",
@@ -112,7 +113,7 @@ class Exchange:
         """Where the client asks for a WebSocket."""
         self.farewell: Close | None = None
         """What the platform wants its WebSocket closed with."""
-        self._chunks = Inbox()
+        self._chunks, self._window = Inbox(), protocol.WINDOW
         self._unacked = 0
         self._consumed = 0
         self._waiter: asyncio.Future[None] | None = None
@@ -164,6 +165,10 @@ class Exchange:
     def pass_on(self, sink: Sink) -> None:
         """Give ``sink`` large pieces of the response from here on, as long as it takes them."""
         self._channel.passage.open(self.stream, sink)
+        if self._window == protocol.WINDOW:
+            # What flows has a second window, so that its writer need not stand still for credit.
+            self._window += protocol.WINDOW
+            self._give_credit(protocol.WINDOW)
 
     def keep(self) -> None:
         """Keep all pieces of the response for ``next_chunk`` again."""
@@ -227,7 +232,7 @@ class Exchange:
         if self.head is None or self.ended or (self.wire is not None and self.wire.opened):
             raise protocol_violation("body bytes outside of a response")
         self._unacked += len(payload)
-        if self._unacked > protocol.WINDOW:
+        if self._unacked > self._window:
             raise protocol_violation("more body bytes than it had credit for")
         if payload:
             self._chunks.put(payload)

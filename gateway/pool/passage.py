@@ -57,6 +57,14 @@ class Passage(asyncio.BufferedProtocol):
         """Pass nothing on of this answer any more."""
         self.sinks.pop(stream, None)
 
+    def feed(self, data: bytes) -> None:
+        """Take bytes that were read by other means, no more than ``BUFFER_BYTES``."""
+        if self._decoder.left or not (self._left or self.sinks):
+            self._channel.data_received(data)
+        else:
+            _buffer[: len(data)] = data
+            self.buffer_updated(len(data))
+
     def _read_with(self, reader: asyncio.BaseProtocol) -> None:
         transport = self.transport
         if transport is None or self._channel.closed or transport.get_protocol() is reader:
