@@ -35,6 +35,11 @@ _SLOW_SECONDS = 0.005
 _PROMPT_SECONDS = 1.0
 """After such a batch no answer waits for so long."""
 _CREDIT_STEP = WINDOW // 2
+_LARGE = 16 * 1024
+"""Bytes of a piece of a body that need not be under way before its writer lets the loop run."""
+_TOGETHER = 3 * CHUNK
+"""Bytes of such pieces that are written together: a write that wakes the gateway costs as much as
+copying a large piece does."""
 
 
 def _leave() -> None:
@@ -51,6 +56,8 @@ class Channel:
         self._pending: deque[Frame] = deque()
         self._lock = threading.Lock()
         self._held = b""
+        self._later: list[bytes | memoryview] = []
+        self._later_bytes = 0
         self._holding_since = 0.0
         self._prompt_until = 0.0
         self._on_lost = on_lost
@@ -62,6 +69,9 @@ class Channel:
 
     def send(self, data: bytes) -> None:
         """Write whole frames; waits for the gateway when the socket is full."""
+        if self._later:
+            self.send_parts([data])
+            return
         try:
             with self._lock:
                 if self._held:
@@ -74,18 +84,37 @@ class Channel:
         """Write whole frames that lie in pieces, without putting them together first."""
         try:
             with self._lock:
+                if self._later:
+                    parts, self._later = self._later + parts, []
+                    self._later_bytes = 0
                 if self._held:
                     parts.insert(0, self._held)
                     self._held = b""
-                written = os.writev(self.wire.fileno(), parts)
+                written = os.writev(self.wire.fileno(), parts) if parts else 0
                 if written < sum(map(len, parts)):
                     self.wire.sendall(memoryview(b"".join(parts))[written:])
         except (BrokenPipeError, ConnectionResetError):
             self._on_lost()
 
+    def send_soon(self, parts: list[bytes | memoryview], size: int) -> None:
+        """Write whole frames of so many bytes before the running loop waits for anything, or with
+        whatever is written next."""
+        with self._lock:
+            if not self._later:
+                asyncio.get_running_loop().call_soon(self._send_later)
+            self._later += parts
+            self._later_bytes += size
+        if self._later_bytes >= _TOGETHER:
+            self._send_later()
+
+    def _send_later(self) -> None:
+        if self._later:
+            self.send_parts([])
+
     def send_last(self, data: bytes) -> None:
         """Write the end of an invocation, together with others that end in the same moment."""
-        if self._holding_since and time.monotonic() - self._holding_since < _HOLD_SECONDS:
+        held = self._holding_since and not self._later
+        if held and time.monotonic() - self._holding_since < _HOLD_SECONDS:
             with self._lock:
                 self._held += data
         else:
@@ -127,6 +156,7 @@ class Channel:
 
     def next_frame(self) -> Frame:
         """Wait, blocking the thread, for the next frame."""
+        self._send_later()
         while not self._pending:
             try:
                 data = self.wire.recv(_RECEIVE_BYTES)
@@ -261,14 +291,15 @@ class OutgoingBody:
 
     async def write(self, data: bytes, *, end: bool = False) -> None:
         """Send bytes, waiting for credit."""
-        offset = self._push(data, 0, end=end)
+        soon = len(data) >= _LARGE and not end
+        offset = self._push(data, 0, end=end, soon=soon)
         while offset < len(data) and not self.closed:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-            offset = self._push(data, offset, end=end)
+            offset = self._push(data, offset, end=end, soon=soon)
 
     def write_blocking(self, data: bytes, *, end: bool = False) -> None:
         """Send bytes, blocking the thread until there is credit."""
@@ -277,12 +308,12 @@ class OutgoingBody:
             self._channel.pump(lambda: self._credit > 0 or self.closed)
             offset = self._push(data, offset, end=end)
 
-    def _push(self, data: bytes, offset: int, *, end: bool) -> int:
+    def _push(self, data: bytes, offset: int, *, end: bool, soon: bool = False) -> int:
         """Send what the credit allows from ``offset`` on; return where it stopped."""
         if self.closed or self.ended:
             return len(data)
         parts: list[bytes | memoryview] = []
-        total = len(data)
+        begin, total = offset, len(data)
         view = memoryview(data)
         while offset < total and self._credit > 0:
             size = min(CHUNK, self._credit, total - offset)
@@ -295,7 +326,9 @@ class OutgoingBody:
         if end and total == 0:
             self.ended = True
             parts.append(encode(FrameType.BODY, self._stream, b"", END))
-        if parts:
+        if parts and soon and self._credit > 0:
+            self._channel.send_soon(parts, offset - begin)
+        elif parts:
             self._channel.send_parts(parts)
         return offset
 
