@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
+import os
 import resource
 import socket
 import time
@@ -17,6 +19,9 @@ from gateway.config import Http
 from gateway.edge.acceptor import Acceptor
 from gateway.edge.connection import HttpConnection
 from gateway.processes.cells import Cells
+
+ROOM = 16_384
+"""Descriptors for which there is room from the start; each takes 8 bytes of the kernel's memory."""
 
 
 class Server(uvicorn.Server):
@@ -76,4 +81,15 @@ def within_descriptors(http: Http) -> Http:
         return http
     if soft < hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    _make_room(min(hard, ROOM))
     return msgspec.structs.replace(http, connections=min(http.connections, hard // 3))
+
+
+def _make_room(descriptors: int) -> None:
+    """Have the kernel make its table of descriptors that large now.
+
+    It doubles it when it is full, and then has a process with threads wait for all cores: some
+    10 ms in which nobody is answered.
+    """
+    with open(os.devnull, "rb") as some:
+        os.close(fcntl.fcntl(some, fcntl.F_DUPFD_CLOEXEC, descriptors - 1))
