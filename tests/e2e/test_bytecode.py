@@ -57,7 +57,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
 def compiled(node: LiveNode, name: str) -> dict[str, int]:
     """Bytes that the modules of a script's only version were compiled to, once they were."""
     with closing(sqlite3.connect(node.node.data_dir / "waypost.db")) as database:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             rows = database.execute(
                 "SELECT sizes, document FROM bytecode JOIN versions ON id = version_id"

@@ -100,4 +100,4 @@ def test_the_demo_shows_four_samples_and_ends_with_0(tmp_path: Path) -> None:
     for words in ("a Worker", "a FastAPI app", "a Flask app", "exceededCpu", "Hello, you!"):
         assert words in said.read_text()
     assert family, "nothing was started"
-    assert not wait_until_gone(family, 10), "the demo left processes behind"
+    assert not wait_until_gone(family, 60), "the demo left processes behind"

@@ -14,7 +14,7 @@ import pytest
 from gateway.config import Config, Http
 from gateway.model.plan import Limits
 from tests.support.node import LiveNode, live_node
-from tests.support.raw import ask, ask_all, wire
+from tests.support.raw import LATE, ask, ask_all, wire
 
 APP = """
 import asyncio
@@ -96,7 +96,7 @@ def test_a_head_that_drips_is_answered_408(hasty: LiveNode, listener: str) -> No
                 answered = bool(connection.socket.recv(1, socket.MSG_PEEK))
             except TimeoutError:
                 continue
-        connection.socket.settimeout(10)
+        connection.socket.settimeout(LATE)
         assert HTTP.head_seconds * 0.9 < time.monotonic() - began < 5
         (answer,) = connection.answers()
     assert (answer.status, answer.code) == (408, "request_timeout")
@@ -127,7 +127,7 @@ def test_a_body_that_drips_is_ended_by_the_wall_time(port: int) -> None:
                 answered = bool(connection.socket.recv(1, socket.MSG_PEEK))
             except TimeoutError:
                 continue
-        connection.socket.settimeout(10)
+        connection.socket.settimeout(LATE)
         answer = connection.answer()
     assert (answer.status, answer.code) == (504, "wall_time")
 

@@ -127,7 +127,7 @@ def test_beyond_the_memory_budget_the_least_recently_used_leave(tmp_path: Path) 
             earlier = descendants(os.getpid())
             node.deploy(f"thing-{number}", HOLDING)
             (processes[number],) = descendants(os.getpid()) - earlier
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(left := descendants(os.getpid()) - before) * HOLDING_MB > BUDGET_MB:
             assert time.monotonic() < deadline, f"{len(left)} instances stay"
             time.sleep(0.05)

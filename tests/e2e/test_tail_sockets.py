@@ -53,7 +53,7 @@ def listen(node: LiveNode, url: str) -> Iterator[ClientConnection]:
 
 
 def heard(opened: ClientConnection) -> dict[str, Any]:
-    item: dict[str, Any] = json.loads(opened.recv(timeout=10))
+    item: dict[str, Any] = json.loads(opened.recv(timeout=60))
     return item
 
 
@@ -61,7 +61,7 @@ def closed(opened: ClientConnection) -> tuple[int, str]:
     """How the node ended it, whatever it said before."""
     with suppress(ConnectionClosed):
         while True:
-            opened.recv(timeout=10)
+            opened.recv(timeout=60)
     assert opened.close_code is not None
     return opened.close_code, opened.close_reason or ""
 
@@ -119,7 +119,7 @@ def test_a_frame_without_its_mask_is_read_and_pings_are_answered(node: LiveNode)
     with listen(node, create(node, "unmasked")["url"]) as opened:
         said = b'{"debug":false}'
         opened.socket.sendall(bytes([0x81, len(said)]) + said)
-        assert opened.ping("wrangler tail ping").wait(10)
+        assert opened.ping("wrangler tail ping").wait(60)
         opened.send("masked")
         opened.socket.sendall(bytes([0x01, 1]) + b"a" + bytes([0x80, 1]) + b"b")
         node.request("unmasked")

@@ -264,7 +264,7 @@ def test_nothing_is_compressed_even_if_the_client_offers(port: int) -> None:
         assert connection.response is not None
         assert "sec-websocket-extensions" not in connection.response.headers
         connection.send("x" * 1000)
-        assert connection.recv(timeout=10) == "x" * 1000
+        assert connection.recv(timeout=60) == "x" * 1000
 
 
 @pytest.mark.parametrize("payload", [b"", b"\x03\xe8", b"\x0f\xa0why"])
@@ -318,7 +318,7 @@ def test_a_flood_of_pings_starves_nobody(node: LiveNode, port: int) -> None:
 def test_a_client_that_never_reads_is_cut(impatient: LiveNode) -> None:
     with impatient.tail("sender") as tail:
         with raw_socket(impatient.started.tenant_port, "sender") as connection:
-            (event,) = tail.wait(timeout=20)
+            (event,) = tail.wait()
             assert connection.wire.socket.fileno() >= 0
     assert event["outcome"] == "canceled"
     # Held back for it: two windows, the gateway's buffers, and the kernel's for both sockets.
@@ -328,7 +328,7 @@ def test_a_client_that_never_reads_is_cut(impatient: LiveNode) -> None:
 def test_a_client_that_answers_no_ping_is_gone(impatient: LiveNode) -> None:
     with impatient.tail("echo") as tail:
         with raw_socket(impatient.started.tenant_port, "echo"):
-            (event,) = tail.wait(timeout=20)
+            (event,) = tail.wait()
     assert event["waypost"]["websocket"]["closeCode"] == 1006
 
 
@@ -411,7 +411,7 @@ def test_messages_for_anothers_stream_reach_nobody(node: LiveNode, port: int) ->
         connection.send("go")
         assert closed_with(connection)[0] == 1011
         honest.send("mine")
-        assert honest.recv(timeout=10) == "mine"
+        assert honest.recv(timeout=60) == "mine"
 
 
 def test_a_worker_cannot_forge_the_handshake(node: LiveNode, port: int) -> None:
@@ -427,7 +427,7 @@ def test_a_worker_cannot_forge_the_handshake(node: LiveNode, port: int) -> None:
         assert "sec-websocket-extensions" not in fields
         assert fields["waypost-ray"] != "mine"
         connection.send("x")
-        assert connection.recv(timeout=10) == "x"
+        assert connection.recv(timeout=60) == "x"
 
 
 def test_what_a_worker_sends_is_as_long_as_the_plan_allows(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ KEPT_BYTES: Final = 64 * 1024
 """Of an answer's body."""
 VICTIM_SECONDS: Final = 2.0
 """The victim is answered within, whatever the hostile ones do."""
-PATIENCE_SECONDS: Final = 20.0
+PATIENCE_SECONDS: Final = 60.0
 SUBREQUESTS: Final = 5
 AT_REST: Final = 1 + SandboxConfig().spares
 """Instances when nothing happens: the victim's, and the spares of the one size there is."""
@@ -275,4 +275,4 @@ def open_arena(folder: Path, cases: list[Case], level: str) -> Iterator[Arena]:
         finally:
             arena.close()
         assert node.process.poll() is None, "the gateway ended"
-    assert wait_until_gone(arena.zygote, 20) == set()
+    assert wait_until_gone(arena.zygote, 60) == set()

@@ -176,7 +176,7 @@ async def test_no_instance_outlives_the_zygote(alone: Supervisor, which: str) ->
     # As a shell's user would end it; the kernel does the same when the gateway dies.
     os.kill(*((keeper, signal.SIGTERM) if which == "keeper" else (zygote, signal.SIGKILL)))
     await inmate.sandbox.exited
-    assert wait_until_gone(family, 5) == set()
+    assert wait_until_gone(family, 60) == set()
     assert not work.exists()
     assert await run(alone, "def attempt(): return 1") == 1
     inmate.sandbox.close()
@@ -199,7 +199,7 @@ async def test_what_a_killed_keeper_left_is_removed_by_the_next(alone: Superviso
     os.kill(parent(zygote), signal.SIGKILL)
     await inmate.sandbox.exited
     inmate.sandbox.close()
-    assert wait_until_gone({zygote}, 5) == set()
+    assert wait_until_gone({zygote}, 60) == set()
     second = await Inmate.start(alone, where)
     assert not work.exists()
     third = Supervisor(alone.settings)

@@ -38,7 +38,7 @@ class Front:
         context = ssl.create_default_context()
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         address = ("127.0.0.1", self.port)
-        plain = socket.create_connection(address, timeout=20, source_address=(self.source, 0))
+        plain = socket.create_connection(address, timeout=60, source_address=(self.source, 0))
         connection = http.client.HTTPConnection(hostname)
         try:
             connection.sock = context.wrap_socket(plain, server_hostname=hostname)
@@ -81,7 +81,7 @@ def running(command: list[str], port: int, **environment: str) -> Iterator[None]
     )
     assert process.stdout is not None
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port), timeout=1).close()
@@ -93,7 +93,7 @@ def running(command: list[str], port: int, **environment: str) -> Iterator[None]
         yield
     finally:
         process.terminate()
-        process.communicate(timeout=20)
+        process.communicate(timeout=60)
 
 
 def needs(program: str) -> str:

@@ -34,9 +34,9 @@ class LiveNode:
         self.api = httpx.Client(
             base_url=f"http://127.0.0.1:{started.api_port}",
             headers={"Authorization": f"Bearer {OPERATOR_TOKEN}"},
-            timeout=30,
+            timeout=60,
         )
-        self.client = httpx.Client(base_url=self.url, timeout=30)
+        self.client = httpx.Client(base_url=self.url, timeout=60)
 
     def close(self) -> None:
         self.api.close()
@@ -99,7 +99,7 @@ class Tail:
         self._closing = False
         self._socket: socket.socket | None = None
         self._thread.start()
-        assert self._connected.wait(10), "the tail did not connect"
+        assert self._connected.wait(60), "the tail did not connect"
 
     def _read(self) -> None:
         try:
@@ -123,7 +123,7 @@ class Tail:
             self.events.append(event)
             self._changed.notify_all()
 
-    def wait(self, count: int = 1, timeout: float = 20) -> list[dict[str, Any]]:
+    def wait(self, count: int = 1, timeout: float = 60) -> list[dict[str, Any]]:
         """The first ``count`` events, in the order in which what they tell of began.
 
         Two requests end in any order: an answer may be with its client before its invocation is
@@ -134,7 +134,7 @@ class Tail:
             assert arrived, f"{len(self.events)} of {count} events arrived: {self.events}"
             return sorted(self.events, key=lambda event: event["eventTimestamp"])[:count]
 
-    def find(self, wanted: Callable[[dict[str, Any]], bool], timeout: float = 20) -> dict[str, Any]:
+    def find(self, wanted: Callable[[dict[str, Any]], bool], timeout: float = 60) -> dict[str, Any]:
         """The newest of the events that are wanted, once there is one."""
 
         def look() -> dict[str, Any] | None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-LATE = 20.0
+LATE = 60.0
 """Seconds after which a connection that should have said something counts as stuck."""
 
 

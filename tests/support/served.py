@@ -32,11 +32,11 @@ class Served:
         }
         headers = {"Authorization": f"Bearer {self.token}"}
         url = f"{self.facts['api']}{SCRIPTS}/{name}"
-        httpx.put(url, files=files, headers=headers, timeout=30).raise_for_status()
+        httpx.put(url, files=files, headers=headers, timeout=60).raise_for_status()
 
     def get(self, name: str) -> httpx.Response:
         headers = {"Host": f"{name}.localhost"}
-        return httpx.get(self.facts["tenants"], headers=headers, timeout=30)
+        return httpx.get(self.facts["tenants"], headers=headers, timeout=60)
 
     @property
     def node(self) -> int:

@@ -84,7 +84,7 @@ async def test_a_client_that_leaves_is_unsubscribed(control: Control) -> None:
                 if line.startswith("data: "):
                     break
         assert control.tail.subscribed == [(None, "acme")]
-        await asyncio.wait_for(control.tail.left.wait(), 5)
+        await asyncio.wait_for(control.tail.left.wait(), 30)
     assert control.tail.open == 0
 
 
@@ -96,7 +96,7 @@ async def test_who_has_the_head_of_the_answer_is_listening(control: Control) -> 
         async with client.stream("GET", "/v1/tenants/acme/tail", headers=headers) as response:
             assert response.status_code == 200
             assert control.tail.open == 1
-        await asyncio.wait_for(control.tail.left.wait(), 5)
+        await asyncio.wait_for(control.tail.left.wait(), 30)
 
 
 @pytest.mark.parametrize("when", ["full", "full_meanwhile"])

@@ -84,10 +84,10 @@ def api() -> Iterator[ScriptedApi]:
     server = _Server(uvicorn.Config(starlette, log_config=None, access_log=False, lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
-    assert server.ready.wait(10)
+    assert server.ready.wait(60)
     yield scripted
     server.should_exit = True
-    thread.join(10)
+    thread.join(60)
     listener.close()
     assert not thread.is_alive()
 

@@ -49,7 +49,7 @@ class Leader:
             self.writer.write(frames.written(frame))
 
     async def hear(self) -> Any:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             return await frames.read(self.reader, frames.from_follower)
 
 
@@ -204,7 +204,7 @@ async def test_numbers_come_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 async def test_what_makes_no_sense_ends_the_follower(garbage: bytes) -> None:
     told: Any = Told()
-    async with bus() as (leader, link), asyncio.timeout(20):
+    async with bus() as (leader, link), asyncio.timeout(60):
         leader.writer.write(garbage)
         with pytest.raises(frames.BadFrame):
             await link.follow(told, Metrics())
@@ -212,6 +212,6 @@ async def test_what_makes_no_sense_ends_the_follower(garbage: bytes) -> None:
 
 async def test_the_end_of_the_leader_is_the_end() -> None:
     told: Any = Told()
-    async with bus() as (leader, link), asyncio.timeout(20):
+    async with bus() as (leader, link), asyncio.timeout(60):
         leader.writer.close()
         await link.follow(told, Metrics())

@@ -110,7 +110,7 @@ def test_it_is_written_without_being_asked(build: Build, tmp_path: Path) -> None
     disk = Watched()
     log = AccessLog(LineWriter(disk, name="test"))
     log.invocation(build())
-    assert disk.written.wait(10)
+    assert disk.written.wait(60)
     log.close()
 
 

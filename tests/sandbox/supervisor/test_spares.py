@@ -108,7 +108,7 @@ async def test_one_that_died_is_not_given(supervisor: Supervisor) -> None:
     for pid in dead:
         os.kill(pid, signal.SIGKILL)
     for pidfd in watched:
-        await asyncio.to_thread(select.select, [pidfd], [], [], 10)
+        await asyncio.to_thread(select.select, [pidfd], [], [], 60)
         os.close(pidfd)
     # The zygote has seen their ends before it takes the next order.
     await end(await supervisor.spawn(ODD))
@@ -122,7 +122,7 @@ async def test_spares_go_with_their_zygote(supervisor: Supervisor) -> None:
     (old,) = children(os.getpid())
     pidfd = os.pidfd_open(old)
     await supervisor.rotate()
-    readable, _, _ = await asyncio.to_thread(select.select, [pidfd], [], [], 10)
+    readable, _, _ = await asyncio.to_thread(select.select, [pidfd], [], [], 60)
     os.close(pidfd)
     assert readable, "its spares keep the old zygote"
     await supervisor.spares_made()
@@ -170,7 +170,7 @@ async def test_what_cannot_be_made_is_tried_less_and_less_often(anyio_backend: s
 
     spares = Spares(refuse, COUNT)
     spares.keep([SMALL])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await enough.wait()
     await spares.close()
     pauses = [later - earlier for earlier, later in itertools.pairwise(tried)]
