@@ -54,6 +54,7 @@ from gateway.processes.cells import Cells
 from gateway.processes.follower import Link
 from gateway.processes.frames import BadFrame
 from gateway.processes.leader import Followers, announced, with_settling
+from gateway.processes.lineage import Lineage
 from gateway.processes.place import Place
 from gateway.routing.ask import CertificateNames
 from gateway.routing.resolver import Resolver
@@ -131,29 +132,34 @@ class Node:
 
     @contextlib.asynccontextmanager
     async def running(
-        self, environment: dict[str, str], sockets: Sockets | None = None, *, manager: str = ""
+        self,
+        environment: dict[str, str],
+        sockets: Sockets | None = None,
+        *,
+        lineage: Lineage | None = None,
     ) -> AsyncIterator[Started]:
         """Build the rooms in order, listen, and take everything down in reverse on the way out.
 
         Listens on ``sockets``; where there are none, on the addresses of the configuration. Nodes
-        of the same ``manager`` may share a data directory while one follows the other.
+        of one manager may share a data directory while one follows the other.
         The zygote starts before any secret is read, so that none can be in its memory.
         """
         async with contextlib.AsyncExitStack() as stack:
             if sockets is not None:
-                self._lead(stack, sockets)
+                self._lead(stack, sockets, lineage)
             await self.supervisor.start()
             stack.push_async_callback(self.supervisor.close)
             self.metrics.level = self.supervisor.level
             self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            stack.callback(NodeLock.take(self.data_dir, manager).release)
+            owner = lineage.owner if lineage is not None else ""
+            stack.callback(NodeLock.take(self.data_dir, owner).release)
             store = SqliteStore(self.data_dir / "waypost.db", self._keys(environment))
             await store.open()
             stack.push_async_callback(store.close)
             token = await ensure_operator_token(store, environment.get("WAYPOST_OPERATOR_TOKEN"))
             if sockets is None:
                 sockets = Sockets(listen_on(self.config.listen), listen_on(self.config.api))
-                self._lead(stack, sockets)
+                self._lead(stack, sockets, lineage)
             tenants, api = sockets.tenants, sockets.api
             rooms = await self._rooms(stack, store, [self.tail, *self._judges(stack)])
             changes: Changes = OwnChanges(rooms.resolver, rooms.pool, self.metrics, self.tail)
@@ -199,21 +205,25 @@ class Node:
             changes = OwnChanges(rooms.resolver, rooms.pool, self.metrics, self.tail)
             await link.ready(changes, self.metrics)
             following = asyncio.create_task(link.follow(changes, self.metrics))
-            following.add_done_callback(_leaderless)
+            following.add_done_callback(link.leaderless)
             stack.callback(following.cancel)
             await self._serve(stack, rooms.edge, tenants, drain_seconds=DRAIN_SECONDS)
             link.serving()
             yield
 
-    def _lead(self, stack: contextlib.AsyncExitStack, sockets: Sockets) -> None:
+    def _lead(
+        self, stack: contextlib.AsyncExitStack, sockets: Sockets, lineage: Lineage | None
+    ) -> None:
         """Start the other processes, where there are to be some."""
         self.config = with_ports(self.config, sockets.tenants, sockets.api)
-        if self.config.server.processes == 1:
+        if self.config.server.processes == 1 or lineage is None:
             return
         tenants = sockets.tenants
         self.cells = Cells.create(self.config.server.processes)
         stack.callback(self.cells.close)
-        self.followers = Followers(self.config, self.cells, tenants, self.tail, self.rollbacks)
+        self.followers = Followers(
+            self.config, self.cells, tenants, self.tail, self.rollbacks, lineage
+        )
         stack.push_async_callback(self.followers.close)
         self.followers.start()
 
@@ -400,13 +410,6 @@ class Node:
         }
 
 
-def _leaderless(following: asyncio.Task[None]) -> None:
-    """End this process: without a leader that says what changes nothing may be served."""
-    if not following.cancelled():
-        logger.error("no leader any more", extra={"error": repr(following.exception())})
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
 def with_ports(config: Config, tenants: socket.socket, api: socket.socket) -> Config:
     """The configuration with the ports that were really given, where it asks for any (0)."""
     return msgspec.structs.replace(
@@ -424,7 +427,9 @@ def settle_heap() -> None:
     gc.set_threshold(20_000, 20, 50)
 
 
-def run(config: Config, *, sockets: Sockets, announce: Callable[[Started], None]) -> int:
+def run(
+    config: Config, *, sockets: Sockets, announce: Callable[[Started], None], lineage: Lineage
+) -> int:
     """Run a node until SIGTERM or SIGINT, or until SIGUSR2 says that another follows it.
 
     Returns 0 when it ended in order. Raises ConfigError, and sandbox.HostUnfit when this host
@@ -441,8 +446,7 @@ def run(config: Config, *, sockets: Sockets, announce: Callable[[Started], None]
         told: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
         _listen_for_signals(told)
         node = Node(config)
-        manager = f"manager-{os.getppid()}"
-        async with node.running(environment, sockets, manager=manager) as started:
+        async with node.running(environment, sockets, lineage=lineage) as started:
             settle_heap()
             announce(started)
             if await told is signal.SIGUSR2:
@@ -468,6 +472,7 @@ def follow(place: Place) -> int:
     async def main() -> int:
         told: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
         _listen_for_signals(told)
+        place.lineage.end_with_manager()
         link = await Link.open(place)
         try:
             node = Node((await link.setup()).config, place.cells)

@@ -13,6 +13,7 @@ from typing import NoReturn
 import msgspec
 
 from gateway import manager
+from gateway.processes.lineage import Lineage
 from gateway.sockets import Sockets, adopt
 
 _PR_SET_PDEATHSIG = 1
@@ -22,13 +23,16 @@ class Handover(msgspec.Struct, frozen=True):
     """What a manager gave to this process."""
 
     sockets: Sockets
-    manager_pid: int
-    generation: int
-    """1 for the first node of a manager."""
+    lineage: Lineage
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the first node of its manager."""
+        return self.lineage.generation == 1
 
     def ready(self) -> None:
         """Tell the manager that this node serves."""
-        os.kill(self.manager_pid, signal.SIGUSR1)
+        os.kill(self.lineage.manager_pid, signal.SIGUSR1)
 
 
 def received(environment: MutableMapping[str, str]) -> Handover | None:
@@ -39,16 +43,25 @@ def received(environment: MutableMapping[str, str]) -> Handover | None:
     given = environment.pop(manager.VARIABLE, None)
     if given is None:
         return None
-    manager_pid, tenants, api, generation = (int(part) for part in given.split(":"))
+    manager_pid, tenants, api, generation, *word = (int(part) for part in given.split(":"))
     die_with(manager_pid)
     sockets = Sockets(adopt(tenants), adopt(api))
-    return Handover(sockets, manager_pid, generation)
+    # A manager that is older than this code keeps none: followers then end with their leader.
+    serving = word[0] if word else os.memfd_create("waypost-serving", os.MFD_CLOEXEC)
+    os.set_inheritable(serving, False)
+    return Handover(sockets, Lineage(manager_pid, generation, serving))
 
 
-def die_with(parent_pid: int) -> None:
-    """Have this process end with its parent, and take what signals come. Raises SystemExit."""
-    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0):
+def die_with(parent_pid: int | None) -> None:
+    """Have this process end with its parent, and take what signals come; None: no more.
+
+    Raises SystemExit when the parent is gone.
+    """
+    number = signal.SIGKILL if parent_pid is not None else 0
+    if ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
+    if parent_pid is None:
+        return
     if os.getppid() != parent_pid:
         # It was gone before this process asked to be told.
         raise SystemExit(1)

@@ -15,7 +15,7 @@ import time
 from typing import Final
 
 VARIABLE: Final = "WAYPOST_HANDOVER"
-"""``MANAGER_PID:TENANTS_FD:API_FD:GENERATION``, in the environment of a node."""
+"""``MANAGER_PID:TENANTS_FD:API_FD:GENERATION:SERVING_FD``, in the environment of a node."""
 START_SECONDS: Final = 120.0
 """What a node may take to serve; one that a running node waits for is given up after that."""
 LEAST_PAUSE: Final = 0.5
@@ -31,7 +31,9 @@ class Manager:
     """One node that serves, at most one that starts, and those that serve their last requests."""
 
     def __init__(self, descriptors: tuple[int, int], command: list[str]) -> None:
-        self._descriptors = descriptors
+        self._serving_word = os.memfd_create("waypost-serving", os.MFD_CLOEXEC)
+        """Memory with the generation that serves: a follower without a leader looks there."""
+        self._descriptors = (*descriptors, self._serving_word)
         self._command = command
         self._serving: subprocess.Popen[bytes] | None = None
         self._starting: subprocess.Popen[bytes] | None = None
@@ -76,8 +78,8 @@ class Manager:
         self._generation += 1
         self._start_at = None
         self._deadline = time.monotonic() + START_SECONDS
-        tenants, api = self._descriptors
-        handover = f"{os.getpid()}:{tenants}:{api}:{self._generation}"
+        tenants, api, word = self._descriptors
+        handover = f"{os.getpid()}:{tenants}:{api}:{self._generation}:{word}"
         self._starting = subprocess.Popen(  # noqa: S603 — the command that started this program
             self._command,
             env={**os.environ, VARIABLE: handover},
@@ -91,6 +93,7 @@ class Manager:
             return
         old, self._serving, self._starting = self._serving, self._starting, None
         self._since = time.monotonic()
+        os.pwrite(self._serving_word, self._generation.to_bytes(8, "little"), 0)
         if old is not None:
             _say("the new node serves; the old one ends with its last request")
             old.send_signal(signal.SIGUSR2)

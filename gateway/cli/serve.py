@@ -121,13 +121,13 @@ def _run(output: Output, config: Config, given: Handover) -> int:
     from gateway import app as node  # noqa: PLC0415
 
     def announce(started: node.Started) -> None:
-        facts = _facts(config, started, given.manager_pid)
-        if given.generation == 1:
+        facts = _facts(config, started, given.lineage.manager_pid)
+        if given.first:
             output.result(facts, lambda: _banner(facts))
         given.ready()
 
     try:
-        return node.run(config, sockets=given.sockets, announce=announce)
+        return node.run(config, sockets=given.sockets, announce=announce, lineage=given.lineage)
     except HostUnfit as error:
         raise CliError(
             f"this host cannot jail untrusted code: {error.barrier}: {error.why}",

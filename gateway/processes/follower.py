@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import signal
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import msgspec
 
 from gateway.catalog.rollback import FAILURES
+from gateway.handover import die_with
 from gateway.model.invocation import Invocation
 from gateway.model.script import ScriptKey
 from gateway.observer import Changes, Observer
@@ -27,9 +31,17 @@ JUDGE_SECONDS: Final = 0.2
 class Link(Observer):
     """The bus to the leader, and an observer that passes on what is asked for there."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        place: Place | None = None,
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        self._place = place
+        self._alone = False
+        """The leader is gone."""
         self._topics: set[frames.Topic] = set()
         self._lost = 0
         self._judged: dict[tuple[ScriptKey, str], list[int]] = {}
@@ -39,7 +51,7 @@ class Link(Observer):
     @classmethod
     async def open(cls, place: Place) -> Link:
         """Connect to the leader."""
-        return cls(*await asyncio.open_unix_connection(sock=place.bus))
+        return cls(*await asyncio.open_unix_connection(sock=place.bus), place)
 
     async def setup(self) -> frames.Setup:
         """What the leader says first. Raises BadFrame."""
@@ -60,8 +72,25 @@ class Link(Observer):
             self._obey(frame, changes, metrics)
 
     def serving(self) -> None:
-        """Say that connections are taken."""
+        """Say that connections are taken. From here on this process may outlive its leader."""
+        if self._place is not None:
+            die_with(None)
         self._send(frames.Serving())
+
+    def leaderless(self, following: asyncio.Task[None]) -> None:
+        """Go on without a leader for as long as no other node serves; to be called when ``follow``
+        has ended."""
+        if following.cancelled():
+            return
+        logger.error("no leader any more", extra={"error": repr(following.exception())})
+        self._alone = True
+        self._topics = set()
+        if self._place is None or following.exception() is not None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        # What it held is nobody's now.
+        self._place.cells.clear(0)
+        self._keep(self._place.lineage.outlive(self._place.leader_pid))
 
     async def follow(self, changes: Changes, metrics: Metrics) -> None:
         """Do what the leader says until it is gone. Raises BadFrame."""
@@ -89,11 +118,14 @@ class Link(Observer):
                 self._topics = set(frame.topics)
                 self._send(frames.Done(frame.number))
             case frames.Count():
-                task = asyncio.create_task(self._count(metrics))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._keep(self._count(metrics))
             case _:
                 raise frames.BadFrame(f"{type(frame).__name__} at the wrong time")
+
+    def _keep(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _count(self, metrics: Metrics) -> None:
         # Thousands of series take long to write down: requests go on meanwhile.
@@ -103,6 +135,8 @@ class Link(Observer):
             self._send(frames.Counted(piece, last=start + frames.PIECE >= len(text)))
 
     def _send(self, frame: frames.FromFollower) -> None:
+        if self._alone:
+            return
         self._writer.write(frames.written(frame))
 
     # gateway.observer.Observer

@@ -27,6 +27,7 @@ from gateway.model.script import ScriptKey
 from gateway.observer import Changes
 from gateway.processes import frames, place
 from gateway.processes.cells import Cells
+from gateway.processes.lineage import Lineage
 from gateway.telemetry.merge import MOST_KEPT, Merged
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tail import TailHub, Topic
@@ -128,7 +129,9 @@ class Followers:
         tenants: socket.socket,
         tail: TailHub,
         rollbacks: Rollbacks,
+        lineage: Lineage,
     ) -> None:
+        self._lineage = lineage
         self._config = config
         self._cells = cells
         self._tenants = tenants
@@ -207,9 +210,11 @@ class Followers:
                 [sys.executable, *sys.orig_argv[1:]],
                 env={
                     **os.environ,
-                    place.VARIABLE: place.written(index, self._cells.processes, descriptors),
+                    place.VARIABLE: place.written(
+                        index, self._cells.processes, descriptors, self._lineage
+                    ),
                 },
-                pass_fds=descriptors,
+                pass_fds=(*descriptors, self._lineage.serving),
             )
         follower = self._live[index] = Follower(process, ours)
         return follower

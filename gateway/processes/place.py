@@ -10,10 +10,12 @@ from typing import Final
 import msgspec
 
 from gateway.processes.cells import Cells
+from gateway.processes.lineage import Lineage
 from gateway.sockets import adopt
 
 VARIABLE: Final = "WAYPOST_FOLLOWER"
-"""``LEADER_PID:INDEX:PROCESSES:BUS_FD:CELLS_FD:TENANTS_FD``, in a follower's environment."""
+"""``LEADER_PID:INDEX:PROCESSES:BUS_FD:CELLS_FD:TENANTS_FD:MANAGER_PID:GENERATION:SERVING_FD``, in a
+follower's environment."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -23,11 +25,13 @@ class Place(msgspec.Struct, frozen=True):
     bus: socket.socket
     cells: Cells
     tenants: socket.socket
+    lineage: Lineage
 
 
-def written(index: int, processes: int, descriptors: tuple[int, int, int]) -> str:
+def written(index: int, processes: int, descriptors: tuple[int, int, int], lineage: Lineage) -> str:
     """The variable's value for a child of this process; ``descriptors``: bus, cells, tenants."""
-    return ":".join(map(str, (os.getpid(), index, processes, *descriptors)))
+    node = (lineage.manager_pid, lineage.generation, lineage.serving)
+    return ":".join(map(str, (os.getpid(), index, processes, *descriptors, *node)))
 
 
 def taken(environment: MutableMapping[str, str]) -> Place | None:
@@ -35,11 +39,15 @@ def taken(environment: MutableMapping[str, str]) -> Place | None:
     given = environment.pop(VARIABLE, None)
     if given is None:
         return None
-    leader, index, processes, bus, cells, tenants = (int(part) for part in given.split(":"))
-    os.set_inheritable(cells, False)
+    parts = [int(part) for part in given.split(":")]
+    leader, index, processes, bus, cells, tenants, *node = parts
+    lineage = Lineage(*node)
+    for descriptor in (cells, lineage.serving):
+        os.set_inheritable(descriptor, False)
     return Place(
         leader,
         adopt(bus),
         Cells(cells, processes=processes, index=index),
         adopt(tenants),
+        lineage,
     )

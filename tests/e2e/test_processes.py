@@ -66,6 +66,23 @@ async def app(scope, receive, send):
     await asyncio.sleep(1 if slow else 0)
     await send({"type": "http.response.body", "body": b"still ended" if slow else b""})
 """
+HELD = """
+import asyncio, uuid
+from contextlib import suppress
+
+me = str(uuid.uuid4()).encode()
+go = asyncio.Event()
+
+async def app(scope, receive, send):
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] == "/go":
+        go.set()
+    else:
+        await send({"type": "http.response.body", "body": me, "more_body": True})
+        with suppress(TimeoutError):
+            await asyncio.wait_for(go.wait(), 25)
+    await send({"type": "http.response.body", "body": b"ended"})
+"""
 BROKEN = "async def on_fetch(request):\n    raise ValueError('broken')\n"
 CONFIG = """
 plans: {free: {concurrency: 4, instances: 2}}
@@ -311,14 +328,42 @@ def test_a_process_that_does_not_answer_is_replaced_and_holds_up_nobody_for_long
     wait_until(lambda: others(node) not in ([], [other]))
 
 
-def test_a_leader_that_dies_takes_all_with_it_and_is_replaced(node: Served) -> None:
-    node.deploy("who", WHO)
+def test_when_the_leader_dies_the_others_serve_until_another_node_does(node: Served) -> None:
+    node.deploy("held", HELD)
+    url, headers = node.facts["tenants"], {"Host": "held.localhost"}
+    wait_until(lambda: serving(node) == 2)
     below = descendants(node.process.pid)
-    os.kill(node.node, signal.SIGKILL)
-    assert node.get("who").status_code == 200
-    assert not wait_until_gone(below, 20)
+    [other] = others(node)
+    with ExitStack() as stack:
+        held: dict[bytes, Iterator[bytes]] = {}
+        while len(held) < 2:
+            client = httpx.Client(timeout=60)
+            with ExitStack() as attempt:
+                attempt.enter_context(client)
+                answer = attempt.enter_context(client.stream("GET", url, headers=headers))
+                assert answer.status_code == 200
+                pieces = answer.iter_raw()
+                me = next(pieces)
+                if me not in held:
+                    held[me] = pieces
+                    stack.enter_context(attempt.pop_all())
+        os.kill(node.node, signal.SIGKILL)
+        assert httpx.get(f"{url}/go", headers=headers, timeout=60).status_code == 200
+        ends = sorted(end(pieces) for pieces in held.values())
+    # One of them was the leader.
+    assert ends == [b"cut", b"ended"]
+    assert not wait_until_gone({*below, other}, 60)
+    node.deploy("who", WHO)
     wait_until(lambda: serving(node) == 2)
     use_both(node, "who")
+
+
+def end(pieces: Iterator[bytes]) -> bytes:
+    """What came after the first piece, or how it was cut off."""
+    try:
+        return b"".join(pieces)
+    except (httpx.RemoteProtocolError, httpx.ReadError):
+        return b"cut"
 
 
 def test_a_reload_under_load_loses_no_request(node: Served) -> None:
