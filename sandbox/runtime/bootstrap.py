@@ -31,6 +31,7 @@ from sandbox.runtime.env import env
 from sandbox.runtime.limits import CpuLimit
 from sandbox.runtime.loop import Server
 from sandbox.runtime.trace import CpuLimitExceeded, Tracer, clean
+from sandbox.runtime.wireloop import WireLoop
 
 EXIT_BROKEN = 70
 """Exit status when the runtime itself failed; sysexits.h calls it EX_SOFTWARE."""
@@ -76,7 +77,7 @@ def _live(
     channel.send(encode_struct(FrameType.HELLO, 0, Hello(VERSION)))
     aliases.register()
     rehearsal.while_waiting(wire_fd)
-    loop = asyncio.new_event_loop()
+    loop = WireLoop()
     asyncio.set_event_loop(loop)
     tracer = Tracer(app_dir)
     limit = CpuLimit(tracer.app_prefix)

@@ -31,6 +31,7 @@ from sandbox.runtime.scheduled import ScheduledAdapter
 from sandbox.runtime.sockets import SocketClosed
 from sandbox.runtime.subrequest import Subrequests
 from sandbox.runtime.trace import CpuLimitExceeded, Tracer
+from sandbox.runtime.wireloop import WireLoop
 
 T = TypeVar("T")
 _CANCEL_GRACE_SECONDS = 1.0
@@ -44,9 +45,7 @@ class ClientGone(OSError):
 class Server:
     """Everything that happens on the wire after READY."""
 
-    def __init__(
-        self, channel: Channel, loop: asyncio.AbstractEventLoop, tracer: Tracer, log_bytes: int
-    ) -> None:
+    def __init__(self, channel: Channel, loop: WireLoop, tracer: Tracer, log_bytes: int) -> None:
         self.channel = channel
         self.loop = loop
         self.log_bytes = log_bytes
@@ -64,7 +63,7 @@ class Server:
         """What synchronous code has the loop run for."""
         self._drained = asyncio.Event()
         channel.on_frame = self._on_frame
-        loop.add_reader(channel.wire, channel.poll)
+        loop.watch(channel.wire, channel.poll)
 
     # The two ways of serving
 
@@ -180,11 +179,8 @@ class Server:
             task = make_task(coroutine, loop=self.loop, eager_start=True)
             invocation.task = None if invocation.finished else task
             return
-        invocation.task = self.loop.create_task(coroutine)
-        ready = getattr(self.loop, "_ready", None)
-        if ready:
-            # What create_task has just put there: the same step, the same context, a turn earlier.
-            ready.pop()._run()
+        invocation.task, begin = self.loop.prepare(coroutine)
+        begin()
 
     # One invocation
 

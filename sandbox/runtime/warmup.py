@@ -34,6 +34,7 @@ from sandbox.runtime.adapter import Adapter
 from sandbox.runtime.channel import Channel
 from sandbox.runtime.loop import Server
 from sandbox.runtime.trace import Tracer
+from sandbox.runtime.wireloop import WireLoop
 
 logger = logging.getLogger(__name__)
 
@@ -132,7 +133,7 @@ def exercise(package: str, build: Callable[[], Adapter], said: bytes | None = No
     Requests of every kind, and what they raised is looked at, unless it is ``said`` what is asked.
     """
     ours, theirs = socket.socketpair()
-    loop = asyncio.new_event_loop()
+    loop = WireLoop()
     asyncio.set_event_loop(loop)
     try:
         server = Server(Channel(theirs), loop, Tracer(os.devnull), log_bytes=_LOG_BYTES)
