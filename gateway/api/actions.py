@@ -28,6 +28,8 @@ _OTHERS: Final = {
     ("POST", f"{WORKER}/subdomain"): "script.subdomain",
     ("POST", f"{WORKER}/domains/changeset"): "route.plan",
     ("PUT", f"{WORKER}/domains/records"): "route.domains",
+    ("PUT", f"{ACCOUNT}/workers/domains"): "route.put",
+    ("DELETE", f"{ACCOUNT}/workers/domains/{{hostname}}"): "route.delete",
     ("DELETE", f"{WORKER}/subdomain"): "script.subdomain",
     ("DELETE", f"{ACCOUNT}/workers/services/{{name}}"): "script.delete",
     ("PATCH", f"{ACCOUNT}/workers/workers/{{name}}/versions/latest"): "version.secrets",

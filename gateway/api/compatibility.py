@@ -48,6 +48,10 @@ NOTES: Final[dict[tuple[str, str], str]] = {
     ("GET", f"{CLOUDFLARE_PREFIX}/zones"): "every name that is asked for is one",
     ("GET", f"{CLOUDFLARE_PREFIX}/zones/{{zone}}/workers/routes"): "always an empty list",
     ("PUT", f"{WORKER}/domains/records"): "hostnames that are left out stay",
+    (
+        "PUT",
+        f"{ACCOUNT}/workers/domains",
+    ): "zone and environment are nothing here",
     **{("GET", f"{ACCOUNT}/{path}"): "always an empty list" for path in EMPTY},
 }
 """What is left out of the calls that exist in part."""

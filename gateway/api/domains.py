@@ -1,4 +1,4 @@
-"""Custom domains as ``wrangler deploy`` asks for them: hostnames that lead to the script."""
+"""Custom domains, as wrangler and the SDKs know them: hostnames that lead to a script."""
 
 from __future__ import annotations
 
@@ -9,15 +9,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.api.body import read_json
-from gateway.api.endpoint import Call, endpoint
+from gateway.api.endpoint import MAX_PAGE, Call, endpoint
 from gateway.api.errors import BadBody
 from gateway.api.faces import CLOUDFLARE_PREFIX, envelope
-from gateway.api.paths import WORKER
+from gateway.api.paths import ACCOUNT, WORKER
 from gateway.api.services import Services
 from gateway.catalog import RoutedHostname
 from gateway.catalog.errors import HostnameMissing, HostnameWaits
+from gateway.catalog.hostnames import MAX_HOSTNAME
 from gateway.model.claim import TXT_NAME
+from gateway.model.script import ScriptKey
 
+DOMAINS: Final = f"{ACCOUNT}/workers/domains"
+DOMAIN: Final = f"{DOMAINS}/{{hostname}}"
+"""A domain's id is its hostname."""
 CHANGESET: Final = f"{WORKER}/domains/changeset"
 RECORDS: Final = f"{WORKER}/domains/records"
 ZONES: Final = f"{CLOUDFLARE_PREFIX}/zones"
@@ -32,6 +37,13 @@ class Origin(msgspec.Struct):
     hostname: str
 
 
+class NewDomain(msgspec.Struct):
+    """Body of an SDK's PUT; zone and environment mean nothing here."""
+
+    hostname: str
+    service: str
+
+
 class Records(msgspec.Struct):
     """Body of a PUT."""
 
@@ -43,6 +55,10 @@ def routes(services: Services) -> list[Route]:
     return [
         endpoint(services, ZONES, "GET", _zones, about_account=True),
         endpoint(services, ZONE_ROUTES, "GET", _no_routes, about_account=True),
+        endpoint(services, DOMAINS, "GET", _list),
+        endpoint(services, DOMAINS, "PUT", _attach),
+        endpoint(services, DOMAIN, "GET", _get),
+        endpoint(services, DOMAIN, "DELETE", _detach),
         endpoint(services, CHANGESET, "POST", _plan),
         endpoint(services, RECORDS, "PUT", _put),
     ]
@@ -61,6 +77,35 @@ async def _zones(call: Call) -> Response:
 async def _no_routes(call: Call) -> Response:
     """Clients look for patterns that are another Worker's; there are no patterns here."""
     return envelope([])
+
+
+async def _list(call: Call) -> Response:
+    """List the hostnames of an account, of one ``service`` or ``hostname`` where that is said."""
+    found = await call.services.hostnames.list(scope=call.account_scope, limit=MAX_PAGE)
+    wanted = {name: call.query(name) for name in ("service", "hostname") if call.query(name)}
+    shown = [_shown(routed) for routed in found]
+    return envelope([item for item in shown if wanted.items() <= item.items()])
+
+
+async def _attach(call: Call) -> Response:
+    """Lead a hostname to a script; one that a tenant has still to verify is said, as an error."""
+    body = await read_json(call.request, NewDomain)
+    key = ScriptKey(call.services.config.default_namespace, body.service)
+    call.trail.detail["hostname"] = body.hostname[:MAX_HOSTNAME]
+    await call.services.scripts.get(key, scope=call.account_scope)
+    (routed,) = await _lead(call, [Origin(body.hostname)], key)
+    return envelope(_shown(routed))
+
+
+async def _get(call: Call) -> Response:
+    found = await call.services.hostnames.get(call.path("hostname"), scope=call.account_scope)
+    return envelope(_shown(found))
+
+
+async def _detach(call: Call) -> Response:
+    """Lead a hostname nowhere any more."""
+    await call.services.hostnames.delete(call.path("hostname"), scope=call.account_scope)
+    return envelope(None)
 
 
 async def _plan(call: Call) -> Response:
@@ -83,9 +128,14 @@ async def _put(call: Call) -> Response:
     """Lead hostnames to the script; one that a tenant has still to verify is said, as an error."""
     await call.services.scripts.get(call.script_key, scope=call.account_scope)
     body = await read_json(call.request, Records)
-    hostnames, key = call.services.hostnames, call.script_key
-    routed = []
-    for origin in _few(body.origins):
+    routed = await _lead(call, _few(body.origins), call.script_key)
+    return envelope([_shown(found) for found in routed])
+
+
+async def _lead(call: Call, origins: list[Origin], key: ScriptKey) -> list[RoutedHostname]:
+    """Route them all. Raises HostnameWaits when one is not in force."""
+    hostnames, routed = call.services.hostnames, []
+    for origin in origins:
         found = await hostnames.put(origin.hostname, key.name, key.namespace, scope=call.scope)
         if found.claim is not None:
             # It may have been published since the last deploy.
@@ -99,7 +149,7 @@ async def _put(call: Call) -> Response:
                 f" {found.claim.proof}, or as GET /v1/routes/{found.hostname} says; then deploy"
                 " again",
             )
-    return envelope([_shown(found) for found in routed])
+    return routed
 
 
 def _few(origins: list[Origin]) -> list[Origin]:

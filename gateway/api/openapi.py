@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Route
 from gateway import __version__
 from gateway.api import (
     audit,
+    domains,
     hostnames,
     namespaces,
     schedules,
@@ -50,6 +51,7 @@ _BODIES: Final[dict[tuple[str, str], Any]] = {
     ("POST", tokens.TENANTS): tokens.TokenBody,
     ("POST", tokens.OURS): tokens.TokenBody,
     ("PUT", hostnames.ROUTE): hostnames.RouteBody,
+    ("PUT", domains.DOMAINS): domains.NewDomain,
     ("POST", schedules.RUN): schedules.RunBody,
 } | {
     (method, base + suffix): kind
@@ -93,6 +95,7 @@ _QUERIES: Final[dict[str, tuple[str, ...]]] = {
     SCRIPTS: ("tags", "cursor", "limit", *_PAGED),
     WORKERS: ("tags", "cursor", "limit", *_PAGED),
     NAMESPACES: _PAGED,
+    domains.DOMAINS: ("service", "hostname"),
     f"{SCRIPT}/versions": _PAGED,
     f"{WORKER}/versions": _PAGED,
     f"{WORKER}/content/v2": ("version",),

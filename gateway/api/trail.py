@@ -85,7 +85,8 @@ def _intent(call: Call, action: str) -> Intent | None:
         Kind.NAMESPACE: given.get("namespace"),
         Kind.KEYS: "",
     }
-    created, removed = _STATUSES.get(kind, (200, 200))
+    # Cloudflare's paths answer 200, whatever is done
+    created, removed = (200, 200) if "account" in given else _STATUSES.get(kind, (200, 200))
     return Intent(kind, entry, names[kind], created=created, removed=removed)
 
 

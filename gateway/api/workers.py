@@ -41,6 +41,7 @@ def routes(services: Services) -> list[Route]:
         endpoint(services, f"{workers}/services/{{name}}", "DELETE", _delete),
         endpoint(services, f"{workers}/workers/{{name}}", "GET", _worker),
         endpoint(services, f"{workers}/subdomain", "GET", _account_subdomain, about_account=True),
+        endpoint(services, f"{workers}/account-settings", "GET", _settings, about_account=True),
     ]
 
 
@@ -112,6 +113,11 @@ async def _delete(call: Call) -> Response:
 
 async def _account_subdomain(call: Call) -> Response:
     return envelope({"subdomain": call.services.config.routing.base_domain})
+
+
+async def _settings(call: Call) -> Response:
+    """There is one usage model."""
+    return envelope({"default_usage_model": "standard", "green_compute": False})
 
 
 async def _get_subdomain(call: Call) -> Response:

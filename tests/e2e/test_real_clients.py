@@ -75,6 +75,7 @@ def test_sdks_with_workers_of_the_account(node: LiveNode, sdk: Sdk, sdk_name: st
     assert name in result["list"]
     assert len(result["version_list"]) == 2
     assert result["schedules"]["schedules"][0]["cron"] == "*/5 * * * *"
+    assert f"{name}.example" in result["domains"]
     assert (result["tagged"], result["left"]) == ([f"{name}-1", f"{name}-2"], [name])
     assert {node.request(gone).status_code for gone in (name, f"{name}-1", f"{name}-2")} == {404}
 

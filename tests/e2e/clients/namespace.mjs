@@ -142,6 +142,17 @@ const ofAccount = {
   list: async () => ids(await list(workers.list({ account_id }))),
   schedules: () => workers.schedules.update(script, { account_id, body: [{ cron: '*/5 * * * *' }] }),
   subdomain: () => workers.subdomain.get(script, { account_id }),
+  domain: () =>
+    client.workers.domains.update({
+      account_id,
+      environment: 'production',
+      zone_id: 'z',
+      hostname: `${script}.example`,
+      service: script,
+    }),
+  domains: async () =>
+    (await list(client.workers.domains.list({ account_id }))).map((item) => item.hostname),
+  domain_delete: () => client.workers.domains.delete(`${script}.example`, { account_id }),
   version_create: async () => workers.versions.create(script, await uploaded('two')),
   still_one: () => asked(),
   version_list: async () => list(workers.versions.list(script, { account_id })),

@@ -96,6 +96,9 @@ if NEW:  # 4.3 has no way to send files here
 workers, account = client.workers.scripts, {"account_id": "platform"}
 ALL = "/accounts/platform/workers/dispatch/namespaces/production/scripts"
 
+# 4.3 insists on both
+DOMAIN: Any = {} if NEW else {"environment": "production", "zone_id": "z"}
+
 
 def asked(script: str = SCRIPT) -> str:
     """The word that a script answers with."""
@@ -132,6 +135,11 @@ if "account" in sys.argv:
             SCRIPT, **account, body=[{"cron": "*/5 * * * *"}]
         ),
         "subdomain": lambda: workers.subdomain.get(SCRIPT, **account),
+        "domain": lambda: client.workers.domains.update(
+            **account, **DOMAIN, hostname=f"{SCRIPT}.example", service=SCRIPT
+        ),
+        "domains": lambda: [item.hostname for item in client.workers.domains.list(**account)],
+        "domain_delete": lambda: client.workers.domains.delete(f"{SCRIPT}.example", **account),
         "version_create": lambda: stored("two")["result"],
         "still_one": asked,
         "version_list": lambda: list(workers.versions.list(SCRIPT, **account)),

@@ -73,3 +73,34 @@ async def test_a_tenant_is_told_what_to_publish(
         published.yes = True
         assert (await client.put(records, json=wanted)).json()["success"] is True
         assert (await client.get("/v1/routes/a.example")).json()["status"] == "active"
+
+
+async def test_domains_as_the_sdks_know_them(control: Control, operator: httpx.AsyncClient) -> None:
+    published = control.services.hostnames.proofs = Published()
+    for name in ("acme", "acme-2", "beta"):
+        await operator.put(script_path(name), files=upload_parts())
+    token = (await operator.post("/v1/tenants/acme/tokens")).json()["token"]
+    ours, mine = (
+        f"/client/v4/accounts/{account}/workers/domains" for account in ("platform", "acme")
+    )
+    theirs = {"hostname": "beta.example", "service": "beta", "zone_id": "z"}
+    assert (await operator.put(ours, json=theirs)).json()["result"]["id"] == "beta.example"
+    wanted = {"hostname": "a.example", "service": "acme", "environment": "production"}
+    async with control.client(token) as client:
+        waits = await client.put(mine, json=wanted)
+        assert (waits.status_code, "TXT record" in waits.text) == (400, True)
+        published.yes = True
+        assert (await client.put(mine, json=wanted)).json()["result"]["service"] == "acme"
+        listed = (await client.get(mine)).json()["result"]
+        assert [item["hostname"] for item in listed] == ["a.example"]
+        assert (await client.get(mine, params={"service": "acme-2"})).json()["result"] == []
+        assert (await client.get(f"{mine}/a.example")).json()["result"] == listed[0]
+        for service in ("beta", "acme-none"):
+            answer = await client.put(mine, json={"hostname": "c.example", "service": service})
+            assert (answer.status_code, answer.json()["errors"][0]["code"]) == (404, 10007)
+        for method in ("GET", "DELETE"):
+            assert (await client.request(method, f"{mine}/beta.example")).status_code == 404
+        assert (await client.delete(f"{mine}/a.example")).json()["success"] is True
+        assert (await client.get(mine)).json()["result"] == []
+    listed = (await operator.get(ours)).json()["result"]
+    assert [item["hostname"] for item in listed] == ["beta.example"]

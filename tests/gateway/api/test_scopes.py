@@ -53,7 +53,13 @@ RULES: Final = (
     Rule("POST PUT DELETE", r".*/dispatch/namespaces(/{namespace})?", ADMIN, NONE),
     # what wrangler and the SDKs ask of an account before they deploy one script of it
     Rule("GET", r"/v1/plans|/client/v4/zones.*", READ, READ, True),
-    Rule("GET", r".*/dispatch/namespaces/{namespace}|.*/workers/subdomain", READ, READ, True),
+    Rule(
+        "GET",
+        r".*/dispatch/namespaces/{namespace}|.*/workers/(subdomain|account-settings)",
+        READ,
+        READ,
+        True,
+    ),
     Rule("GET", r".*/(durable_objects|kv)/namespaces|.*/by-consumer/{name}", READ, READ, True),
     Rule("GET", r".*", READ, READ),
     Rule("POST PUT PATCH DELETE", r".*", CHANGE, CHANGE),
