@@ -44,6 +44,7 @@ from gateway.edge.opener import with_openers
 from gateway.edge.proxied import ProxiedConnection
 from gateway.edge.reply import send_error_page
 from gateway.edge.server import Server, within_descriptors
+from gateway.edge.turns import with_turns
 from gateway.observer import Changes, Observer, Observers
 from gateway.pool.group import Part
 from gateway.pool.lease import Leases
@@ -167,7 +168,7 @@ class Node:
                 changes = announced(changes, self.followers)
                 await self.followers.open()
             services = self._services(stack, store, rooms, changes)
-            await self._serve(stack, self._control(services), api, drain_seconds=2)
+            await self._serve(stack, self._control(services, rooms), api, drain_seconds=2)
             # Streams that never end by themselves would hold up the drain.
             stack.callback(self.tail.close)
             await self._serve(stack, rooms.edge, tenants, drain_seconds=DRAIN_SECONDS)
@@ -312,11 +313,11 @@ class Node:
             may_have_certificate=CertificateNames(rooms.resolver).allows,
         )
 
-    def _control(self, services: Services) -> object:
+    def _control(self, services: Services, rooms: Rooms) -> object:
         api: object = create_api(services)
         if self.followers is not None:
             api = with_settling(api, self.followers)
-        return with_refusals(with_openers(api))
+        return with_refusals(with_openers(with_turns(api, rooms.dispatcher.enter_as)))
 
     async def _counted(self) -> bytes:
         """All metrics. Thousands of series take long to write down: requests go on meanwhile."""

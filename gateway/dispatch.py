@@ -20,6 +20,7 @@ from gateway.model.http import MAX_HOPS, Reply, Request
 from gateway.model.invocation import Invocation
 from gateway.model.route import Route
 from gateway.model.script import ScriptKey
+from gateway.model.websocket import Pace
 from gateway.observer import Observer
 from sandbox import Outcome
 from sandbox.protocol import ResponseHead
@@ -75,6 +76,12 @@ class Turnstile(Protocol):
 
     async def enter(self, route: Route | None) -> bool:
         """Wait for a turn, if that is needed; whether it was. Raises LoadShed."""
+
+    async def enter_as(self, name: str, cost: int) -> bool:
+        """The same for what is no tenant's."""
+
+    def pace(self, route: Route) -> Pace:
+        """How fast the frames of a tenant's WebSocket are read."""
 
     def check(self, came_ns: int) -> None:
         """Raise LoadShed when a request that came then has waited for too long."""
@@ -145,6 +152,8 @@ class Dispatcher:
     ) -> None:
         self._resolver = resolver
         self._turnstile = turnstile
+        self.enter_as = turnstile.enter_as
+        """Wait for a turn of the event loop, beside tenants' requests."""
         self._gate = gate
         self._leases = leases
         self._pages = pages
@@ -281,6 +290,8 @@ class Dispatcher:
             raise
         invocation.route = route
         reply.unlisted = route.preview
+        if request.websocket:
+            reply.pace = self._turnstile.pace(route)
         if invocation.in_turn:
             self._turnstile.check(invocation.started_ns)
         else:

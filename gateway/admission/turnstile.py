@@ -3,8 +3,9 @@
 The gateway's own time is shared by all tenants, and left to itself it goes to whoever asks most
 often: a turn serves all that has come, and the answer to a quiet tenant needs a few turns. So a
 turn takes so many requests as they come; beyond, each tenant has its share, and what is more waits
-for the turns that follow, in which tenants take turns by the weight of their plans. Whoever has
-waited for too long is shed when its turn comes: so shedding takes turns, too.
+for the turns that follow, in which tenants take turns by the weight of their plans. What takes the
+gateway longer than a plain request counts as several. Whoever has waited for too long is shed when
+its turn comes: so shedding takes turns, too.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ AT_ONCE: Final = 32
 """Requests that a turn takes as they come, or from those that wait."""
 SHARE: Final = 8
 """Requests of one tenant that a turn takes beyond, for each unit of its plan's weight."""
+LONG: Final = 3
+"""What one counts that needs a task of its own."""
 NOBODY: Final = ""
 """Whose requests they are that lead to no script."""
 
@@ -37,8 +40,9 @@ class _Queue:
 
     def __init__(self, share: int) -> None:
         self.share = share
-        self.credit = 0
-        """How many may still go before it is the next tenant's turn."""
+        self.credit = share
+        """How many may still go before it is the next tenant's turn; less than none when the last
+        took longer than was known before."""
         self.waiting: deque[Callable[[], None]] = deque()
 
 
@@ -78,22 +82,47 @@ class Turnstile:
 
         Raises LoadShed when it had to wait for too long.
         """
-        if route is not None:
-            tenant, share = route.tenant, SHARE * route.limits.weight
-        else:
-            tenant, share = NOBODY, SHARE
+        if route is None:
+            return await self.enter_as(NOBODY, LONG)
+        return await self.enter_as(route.tenant, LONG, SHARE * route.limits.weight)
+
+    async def enter_as(self, name: str, cost: int, share: int = SHARE) -> bool:
+        """The same for whoever has that name; counts as so many plain requests."""
         taken = self._taken
         if not taken:
             self._loop.call_soon(self._turn)
         self._taken = taken + 1
-        if taken < AT_ONCE or self._passes_beyond(tenant, share):
+        if taken < AT_ONCE or self._passes_beyond(name, share):
+            self._charge(name, cost - 1)
             return False
         came_ns = time.monotonic_ns()
         future: asyncio.Future[None] = self._loop.create_future()
-        self._wait(tenant, share, partial(_wake, future))
+        self._wait(name, share, partial(self._wake, future, name, cost))
         await future
         self.check(came_ns)
         return True
+
+    def _wake(self, future: asyncio.Future[None], name: str, cost: int) -> None:
+        if not future.done():
+            self._charge(name, cost - 1)
+            future.set_result(None)
+
+    def pace(self, route: Route) -> Pace:
+        """How fast the frames of a tenant's WebSocket are read."""
+        return Pace(self, route)
+
+    def spent(self, route: Route, frames: int) -> None:
+        """So many frames were read after one ``passes``; each costs about as much as a request."""
+        self._charge(route.tenant, max(0, frames - 1))
+
+    def _charge(self, name: str, cost: int) -> None:
+        """Whoever went on takes so much more of the turn."""
+        self._taken += cost
+        queue = self._queues.get(name)
+        if queue is not None:
+            queue.credit -= cost
+        else:
+            self._beyond[name] = self._beyond.get(name, 0) + cost
 
     def check(self, came_ns: int) -> None:
         """Raise LoadShed when a request that came then has waited for too long."""
@@ -127,34 +156,45 @@ class Turnstile:
         self._beyond.clear()
         if self._queues:
             self._loop.call_soon(self._turn)
-            self._taken = 1
-            for _ in range(AT_ONCE):
-                go = self._next()
-                if go is None:
-                    break
-                self._taken += 1
-                try:
-                    go()
-                except Exception:
-                    # Those behind it must not wait for ever.
-                    logger.exception("a request was lost")
+        while self._queues and self._taken < AT_ONCE:
+            self._taken += 1
+            try:
+                self._next()()
+            except Exception:
+                # Those behind it must not wait for ever.
+                logger.exception("a request was lost")
 
-    def _next(self) -> Callable[[], None] | None:
-        """Whose turn it is; None when nobody waits."""
-        if not self._queues:
-            return None
-        tenant, queue = next(iter(self._queues.items()))
-        if not queue.credit:
-            queue.credit = queue.share
+    def _next(self) -> Callable[[], None]:
+        """Whose turn it is of those that wait."""
+        while True:
+            tenant, queue = next(iter(self._queues.items()))
+            if queue.credit > 0:
+                break
+            queue.credit += queue.share
+            self._queues[tenant] = self._queues.pop(tenant)
         queue.credit -= 1
         go = queue.waiting.popleft()
         if not queue.waiting:
             del self._queues[tenant]
-        elif not queue.credit:
-            self._queues[tenant] = self._queues.pop(tenant)
         return go
 
 
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+class Pace:
+    """How fast the frames of one WebSocket are read."""
+
+    __slots__ = ("_route", "_turnstile")
+
+    def __init__(self, turnstile: Turnstile, route: Route) -> None:
+        self._turnstile = turnstile
+        self._route = route
+
+    def passes(self, go: Callable[[], None]) -> bool:
+        """Whether to read now; otherwise ``go`` is called when it is the tenant's turn."""
+        if self._turnstile.passes(self._route):
+            return True
+        self._turnstile.wait(self._route, go)
+        return False
+
+    def spent(self, frames: int) -> None:
+        """So many were read."""
+        self._turnstile.spent(self._route, frames)

@@ -89,6 +89,8 @@ async def send_plain(refusal: Refusal, send: Any) -> None:
         (b"content-length", b"%d" % len(body)),
         (b"waypost-code", refusal.code.encode()),
     ]
+    if refusal.retry_after_seconds is not None:
+        headers.append((b"retry-after", b"%d" % refusal.retry_after_seconds))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
 

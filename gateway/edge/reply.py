@@ -12,7 +12,7 @@ from gateway.edge.headers import BODILESS, check_response
 from gateway.edge.pages import render, response_headers
 from gateway.errors import BadResponse, Refusal
 from gateway.model.http import HeaderList, Reply, Request
-from gateway.model.websocket import Socket
+from gateway.model.websocket import UNPACED, Pace, Socket
 
 
 class Upgradable(Protocol):
@@ -50,6 +50,7 @@ class AsgiReply:
         "_undeclared",
         "handshake",
         "host",
+        "pace",
         "started",
         "unlisted",
     )
@@ -71,6 +72,7 @@ class AsgiReply:
         """Bytes of the declared length not sent yet; None when none was declared."""
         self._sent = False
         self.unlisted = False
+        self.pace: Pace = UNPACED
         self.started = False
 
     async def start(self, status: int, headers: HeaderList) -> list[str]:
@@ -147,7 +149,9 @@ class AsgiReply:
         checked, _ = self._cookies.apply(self.host, headers)
         head = answer_head(offer, checked, self._ray)
         self.started = True
-        return connection.open_socket(head, max_message)
+        client = connection.open_socket(head, max_message)
+        client.pace = self.pace
+        return client
 
     async def page(self, status: int, headers: HeaderList, body: bytes) -> None:
         """Send a page of the platform's own."""

@@ -26,14 +26,14 @@ from wsproto.frame_protocol import (
 )
 
 from gateway.edge.cork import CorkedTransport
-from gateway.model.websocket import Part
+from gateway.model.websocket import UNPACED, Pace, Part
 from sandbox.protocol import LOST, MAX_CLOSE_REASON, NO_CODE, Close
 
 MAX_INBOX: Final = 64 * 1024
 """Bytes that wait for the tenant before the client is not read any more."""
 PART_COST: Final = 512
 """What a part counts in the inbox on top of its bytes."""
-FRAMES_A_TURN: Final = 64
+FRAMES_A_TURN: Final = 16
 """Frames of one client that are read before others have their turn."""
 MAX_FRAGMENTS: Final = 16_384
 """Frames that one message may come in."""
@@ -113,6 +113,7 @@ class ClientSocket:
         ping_seconds: float,
         masked: bool = True,
     ) -> None:
+        self.pace: Pace = UNPACED
         self.pinged = False
         """A ping has come since this was last put out."""
         self._transport = transport
@@ -125,6 +126,8 @@ class ClientSocket:
         self._waiter: asyncio.Future[None] | None = None
         self._stalled = False
         """Frames wait to be read, until there is room for what they bring."""
+        self._in_turn = False
+        """They wait for the tenant's turn."""
         self._pongs: deque[bytes] = deque(maxlen=PONGS_A_TURN)
         self._mid_message = False
         """The last frame sent was not the last of its message."""
@@ -132,6 +135,7 @@ class ClientSocket:
         self.over: Close | None = None
         self.on_over: Callable[[], None] = lambda: None
         self._silent = 0
+        self._frames_read = 0
         self._ping_seconds = ping_seconds
         self._timer = self._loop.call_later(ping_seconds, self._ping)
 
@@ -206,6 +210,26 @@ class ClientSocket:
     # Reading
 
     def _read(self) -> None:
+        """Read frames, now or in the tenant's turn."""
+        if self._in_turn:
+            return
+        if self.pace.passes(self._on_turn):
+            self._read_now()
+        else:
+            self._in_turn = self._stalled = True
+            self._flow.pause_reading()
+
+    def _on_turn(self) -> None:
+        self._in_turn = False
+        if self._stalled and self.over is None and not self._flow.write_paused:
+            self._read_now()
+
+    def _read_now(self) -> None:
+        self._frames_read = 0
+        self._read_frames()
+        self.pace.spent(self._frames_read)
+
+    def _read_frames(self) -> None:
         self._stalled = False
         try:
             for _ in range(FRAMES_A_TURN):
@@ -234,6 +258,7 @@ class ClientSocket:
             self._read()
 
     def _take(self, frame: Frame) -> None:
+        self._frames_read += 1
         payload = frame.payload
         if frame.opcode is Opcode.CLOSE and isinstance(payload, tuple):
             self._on_close(int(payload[0]), payload[1])

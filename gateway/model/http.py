@@ -8,7 +8,7 @@ from typing import Final, Protocol
 import msgspec
 
 from gateway.model.schedule import Scheduled
-from gateway.model.websocket import Socket
+from gateway.model.websocket import Pace, Socket
 
 HeaderList = list[tuple[bytes, bytes]]
 MAX_HOPS: Final = 16
@@ -63,6 +63,8 @@ class Reply(Protocol):
     started: bool
     unlisted: bool
     """Search engines are asked to keep it out of their indexes."""
+    pace: Pace
+    """How fast frames are read if it becomes a WebSocket."""
 
     async def start(self, status: int, headers: HeaderList) -> list[str]:
         """Send the head. Returns what was left out of it, in words for the tenant's log."""

@@ -31,9 +31,35 @@ class Traffic(msgspec.Struct, rename="camel"):
     """0 while it is open."""
 
 
+class Pace(Protocol):
+    """How fast what a client sends is read, beside what others send."""
+
+    def passes(self, go: Callable[[], None]) -> bool:
+        """Whether to read now; otherwise ``go`` is called when it is time."""
+
+    def spent(self, frames: int) -> None:
+        """So many frames were read."""
+
+
+class Unpaced:
+    """As fast as it comes."""
+
+    def passes(self, go: Callable[[], None]) -> bool:
+        """Always now."""
+        return True
+
+    def spent(self, frames: int) -> None:
+        """Nobody counts them."""
+
+
+UNPACED: Final = Unpaced()
+
+
 class Socket(Protocol):
     """The client's end of an open WebSocket."""
 
+    pace: Pace
+    """Asked before frames are read."""
     pinged: bool
     """A ping has come from the client since this was last put out."""
 

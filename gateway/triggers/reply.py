@@ -6,7 +6,7 @@ import asyncio
 
 from gateway.errors import BadResponse
 from gateway.model.http import HeaderList
-from gateway.model.websocket import Socket
+from gateway.model.websocket import UNPACED, Pace, Socket
 
 
 class NoReply:
@@ -15,6 +15,7 @@ class NoReply:
     def __init__(self) -> None:
         self.started = False
         self.unlisted = False
+        self.pace: Pace = UNPACED
 
     async def start(self, status: int, headers: HeaderList) -> list[str]:
         """Nothing is left out of what nobody sees."""
