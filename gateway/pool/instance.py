@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -156,10 +157,14 @@ class Instance:
 
     def _send_code(self, init: Init, bytecode: Bytecode | None) -> None:
         files = [module.content for module in self.version.modules]
+        first = None
         if bytecode is not None:
-            init = msgspec.structs.replace(init, bytecode=list(bytecode.sizes))
-            files.insert(0, bytecode.content)
-        self.channel.send(protocol.encode_struct(FrameType.INIT, 0, init))
+            # Of thousands of modules with long names, the sizes may be what is too much.
+            with contextlib.suppress(ProtocolError):
+                sized = msgspec.structs.replace(init, bytecode=list(bytecode.sizes))
+                first = protocol.encode_struct(FrameType.INIT, 0, sized)
+                files.insert(0, bytecode.content)
+        self.channel.send(first or protocol.encode_struct(FrameType.INIT, 0, init))
         for content in files:
             for start in range(0, len(content), protocol.CHUNK):
                 chunk = content[start : start + protocol.CHUNK]
@@ -285,12 +290,13 @@ class Instance:
         return None
 
     def _on_extend(self, exchange: Exchange) -> None:
-        """The first invocation goes on with what loading left, a plan's budget at a time.
+        """The first invocation goes on with what loading left, each time with twice as much.
 
         Not a word of why it asks is believed: an instance has its start-up budget once, whether it
         uses it before it is ready or after.
         """
-        grant_ns = min(self._startup_left_ns, exchange.route.limits.cpu_ms * 1_000_000)
+        step_ns = max(exchange.route.limits.cpu_ms * 1_000_000, self.extended_ns)
+        grant_ns = min(self._startup_left_ns, step_ns)
         if grant_ns and exchange.charge and self.meter.extend(exchange.charge, grant_ns):
             self._startup_left_ns -= grant_ns
             self.extended_ns += grant_ns

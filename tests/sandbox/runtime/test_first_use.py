@@ -51,9 +51,9 @@ def burn(instance: Instance, use: str, *, paths: tuple[str, ...] = ("/",)) -> tu
     return stream, reply
 
 
-@pytest.mark.parametrize("use", USES)
-def test_it_asks_and_goes_on_when_it_is_let(instance: Instance, use: str) -> None:
-    stream, reply = burn(instance, USES[use])
+def build(instance: Instance, use: str) -> tuple[int, Reply]:
+    """Let it ask while it builds, and then be done with that."""
+    stream, reply = burn(instance, use)
     flag = instance.app_dir / "flag"
     while not flag.with_suffix(".on").exists():
         time.sleep(0.001)
@@ -61,8 +61,21 @@ def test_it_asks_and_goes_on_when_it_is_let(instance: Instance, use: str) -> Non
     instance.until(lambda: bool(reply.asked or reply.done))
     assert reply.asked == 1
     flag.touch()
+    return stream, reply
+
+
+@pytest.mark.parametrize("use", USES)
+def test_it_asks_and_goes_on_when_it_is_let(instance: Instance, use: str) -> None:
+    stream, reply = build(instance, USES[use])
     assert instance.finish(stream).body == b"built"
     assert not reply.exceptions
+
+
+def test_a_loop_of_its_own_ends_after_what_was_built(instance: Instance) -> None:
+    stream, reply = build(instance, "build({flag!r}); own(None)")
+    instance.signal_until_done(stream, signal.SIGXCPU)
+    assert [error.kind for error in reply.exceptions] == ["cpu"]
+    assert reply.asked == 1
 
 
 @pytest.mark.parametrize("use", USES)
