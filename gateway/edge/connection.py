@@ -334,6 +334,13 @@ class HttpConnection(BoundedProtocol):
             return
         self._left -= len(body)
         self._count_body(len(body))
+        cycle: Any = self.cycle
+        if cycle.body:
+            if isinstance(cycle.body, bytes):
+                cycle.body = bytearray(cycle.body)
+        elif not cycle.response_complete:
+            # What is alone is not copied, into what collects it and out of that again.
+            cycle.body, body = body, b""
         super().on_body(body)
 
     def on_message_complete(self) -> None:

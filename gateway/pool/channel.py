@@ -19,7 +19,7 @@ from gateway.model.http import Request
 from gateway.model.route import Route
 from gateway.pool.exchange import Exchange, protocol_violation
 from gateway.pool.logroom import LogRoom
-from gateway.pool.passage import Passage, Sink
+from gateway.pool.passage import LARGE, Passage, Sink
 from sandbox import ProtocolError, protocol
 from sandbox.protocol import (
     ExceptionRecord,
@@ -112,7 +112,7 @@ class Channel(asyncio.Protocol):
         self._decoder = protocol.Decoder(protocol.FROM_INSTANCE, at_once=AT_ONCE)
         self._transport: asyncio.Transport | None = None
         self._next_stream = 2
-        self._outbox: list[bytes] = []
+        self._outbox: list[bytes | memoryview] = []
         self._outbox_bytes = 0
         self._paused = False
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -241,7 +241,7 @@ class Channel(asyncio.Protocol):
 
     # Sending
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | memoryview) -> None:
         """Write frames, all of one turn of the loop at once; dropped when the wire is down.
 
         A write that wakes the instance costs as much as a small request, and one that finds it
@@ -256,11 +256,14 @@ class Channel(asyncio.Protocol):
 
     def _flush(self) -> None:
         outbox, self._outbox = self._outbox, []
-        self._outbox_bytes = 0
+        size, self._outbox_bytes = self._outbox_bytes, 0
         transport = self._transport
         if transport is None or self.closed:
             return
-        transport.write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
+        if size >= LARGE:
+            transport.writelines(outbox)
+        else:
+            transport.write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
         if self._paused:
             self._check_unread(transport)
         elif self._waiting:

@@ -376,13 +376,14 @@ class Exchange:
 
     # What the corridor sends
 
-    def upload(self, chunk: bytes, *, end: bool) -> None:
+    def upload(self, chunk: bytes | memoryview, *, end: bool) -> None:
         """Send request body bytes; the caller has made sure of the credit."""
-        self.send_credit -= len(chunk)
-        self.on_moved(len(chunk))
-        self._channel.send(
-            protocol.encode(FrameType.BODY, self.stream, chunk, protocol.END if end else 0)
-        )
+        size, flags = len(chunk), protocol.END if end else 0
+        self.send_credit -= size
+        self.on_moved(size)
+        self._channel.send(protocol.encode_header(FrameType.BODY, self.stream, size, flags))
+        if size:
+            self._channel.send(chunk)
 
     async def room(self) -> None:
         """Wait until the instance has read most of what it was sent."""

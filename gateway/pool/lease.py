@@ -269,8 +269,9 @@ class Lease:
         if not data:
             exchange.upload(b"", end=end)
             return
+        view = memoryview(data)
         for start in range(0, len(data), protocol.CHUNK):
-            chunk = data[start : start + protocol.CHUNK]
+            chunk = view[start : start + protocol.CHUNK]
             while exchange.send_credit < len(chunk) and not exchange.done:
                 exchange.upload_waiter = asyncio.get_running_loop().create_future()
                 await exchange.upload_waiter

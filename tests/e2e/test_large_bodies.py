@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import zlib
 
 import pytest
 
@@ -12,6 +13,8 @@ from tests.support.raw import Answer, wire
 MIB = 1 << 20
 SIZE = 64 * MIB
 APP = """
+import zlib
+
 BLOCK = bytes(1 << 18)
 
 WORDS = b"".join(b"%08d" % at for at in range(1 << 15))
@@ -32,12 +35,17 @@ async def app(scope, receive, send):
     if scope["path"] == "/tell":
         await tell(scope, send)
         return
-    size, more = 0, True
+    size, crc, more = 0, 0, True
     while more:
         message = await receive()
-        size += len(message.get("body", b""))
+        body = message.get("body", b"")
+        size += len(body)
+        crc = zlib.crc32(body, crc) if scope["path"] == "/sum" else 0
         more = message.get("more_body", False)
     await send({"type": "http.response.start", "status": 200, "headers": []})
+    if scope["path"] == "/sum":
+        await send({"type": "http.response.body", "body": b"%d %d" % (size, crc)})
+        return
     for _ in range(256 if scope["path"] == "/down" else 0):
         await send({"type": "http.response.body", "body": BLOCK, "more_body": True})
     if scope["path"] == "/burn":
@@ -130,3 +138,24 @@ def test_a_large_answer_that_is_not_as_long_as_it_says_is_cut(
     assert not answer.whole
     assert len(answer.body) < declared
     assert event["outcome"] != "ok"
+
+
+@pytest.mark.parametrize("sizes", [[2 * MIB], [1, 70_000, 3, 16_384, 200_000, 5] * 5])
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_upload_arrives_as_it_was_sent(
+    node: LiveNode, port: int, sizes: list[int], chunked: bool
+) -> None:
+    whole = b"".join(b"%08d" % at for at in range(sum(sizes) // 8 + 1))[: sum(sizes)]
+    parts, at = [], 0
+    for size in sizes:
+        parts.append(whole[at : at + size])
+        at += size
+    if chunked:
+        parts = [b"%x\r\n%b\r\n" % (len(part), part) for part in parts] + [b"0\r\n\r\n"]
+    framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(whole)}"
+    with wire(port) as connection:
+        head = f"POST /sum HTTP/1.1\r\nHost: bodies.localhost\r\n{framing}\r\n\r\n"
+        connection.send(head.encode())
+        for part in parts:
+            connection.send(part)
+        assert connection.answer().body == b"%d %d" % (len(whole), zlib.crc32(whole))
