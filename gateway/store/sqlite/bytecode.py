@@ -26,8 +26,8 @@ class SqliteBytecode:
         async with self._db.transaction() as connection:
             await connection.execute(
                 "INSERT OR REPLACE INTO bytecode (version_id, interpreter, sizes, content)"
-                " SELECT id, ?2, ?3, ?4 FROM versions WHERE id = ?1",
-                (version_id, bytecode.interpreter, msgspec.json.encode(bytecode.sizes), content),
+                " SELECT id, ?, ?, ? FROM versions WHERE id = ?",
+                (bytecode.interpreter, msgspec.json.encode(bytecode.sizes), content, version_id),
             )
 
     async def get_bytecode(self, version_id: str, interpreter: str) -> Bytecode | None:

@@ -60,9 +60,9 @@ class SqliteCatalog:
             noting(connection, Kind.NAMESPACE, name, _namespace_by(name)) as change,
         ):
             cursor = await connection.execute(
-                "DELETE FROM namespaces WHERE name = ?1"
-                " AND NOT EXISTS (SELECT 1 FROM scripts WHERE namespace = ?1)",
-                (name,),
+                "DELETE FROM namespaces WHERE name = :name"
+                " AND NOT EXISTS (SELECT 1 FROM scripts WHERE namespace = :name)",
+                {"name": name},
             )
             change.made = cursor.rowcount > 0
             return change.made
@@ -74,9 +74,9 @@ class SqliteCatalog:
             noting(connection, Kind.NAMESPACE, name, _namespace_by(name, new)) as change,
         ):
             cursor = await connection.execute(
-                "UPDATE namespaces SET name = ?2 WHERE name = ?1"
-                " AND NOT EXISTS (SELECT 1 FROM scripts WHERE namespace = ?1)",
-                (name, new),
+                "UPDATE namespaces SET name = :new WHERE name = :name"
+                " AND NOT EXISTS (SELECT 1 FROM scripts WHERE namespace = :name)",
+                {"name": name, "new": new},
             )
             change.made = cursor.rowcount > 0
             return change.made

@@ -93,8 +93,9 @@ class SqliteTriggers:
         async with self._db.transaction() as connection:
             cursor = await connection.execute(
                 # One from far in the future comes of a clock that has been set right since.
-                "UPDATE schedule_minute SET minute = ?1 WHERE minute < ?1 OR minute > ?1 + 60",
-                (minute,),
+                "UPDATE schedule_minute SET minute = :now"
+                " WHERE minute < :now OR minute > :now + 60",
+                {"now": minute},
             )
             return cursor.rowcount > 0
 

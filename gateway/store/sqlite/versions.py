@@ -149,9 +149,17 @@ class SqliteVersions:
         sealed = seal(self._ring, version)
         rows = await connection.execute_fetchall(
             "INSERT INTO versions (id, namespace, name, created_ms, document, number, key_id,"
-            " sealed) SELECT ?1, ?2, ?3, ?4, ?5, COALESCE(MAX(number), 0) + 1, ?6, ?7"
-            " FROM versions WHERE namespace = ?2 AND name = ?3 RETURNING number",
-            (version.id, *version.key, version.created_ms, _document(version), *sealed),
+            " sealed) SELECT :id, :namespace, :name, :created_ms, :document,"
+            " COALESCE(MAX(number), 0) + 1, :key_id, :sealed"
+            " FROM versions WHERE namespace = :namespace AND name = :name RETURNING number",
+            {
+                "id": version.id,
+                **version.key._asdict(),
+                "created_ms": version.created_ms,
+                "document": _document(version),
+                "key_id": sealed.key_id,
+                "sealed": sealed.blob,
+            },
         )
         await connection.executemany(
             "INSERT INTO modules (version_id, position, content) VALUES (?, ?, ?)",
@@ -213,12 +221,14 @@ async def _all_stored(connection: aiosqlite.Connection, deployment: Deployment) 
 async def _prune(connection: aiosqlite.Connection, key: ScriptKey) -> None:
     """Remove the oldest versions, never one that serves."""
     await connection.execute(
-        "DELETE FROM versions WHERE id IN (SELECT id FROM versions WHERE namespace = ?1"
-        " AND name = ?2 AND id NOT IN (SELECT version_id FROM scripts WHERE namespace = ?1"
-        " AND name = ?2) AND id NOT IN (SELECT json_extract(share.value, '$.version_id')"
-        " FROM scripts, json_each(scripts.split) AS share WHERE namespace = ?1 AND name = ?2)"
-        " ORDER BY number DESC LIMIT -1 OFFSET ?3)",
-        (*key, KEEP_VERSIONS - 1),
+        "DELETE FROM versions WHERE id IN (SELECT id FROM versions WHERE namespace = :namespace"
+        " AND name = :name AND id NOT IN (SELECT version_id FROM scripts"
+        " WHERE namespace = :namespace AND name = :name)"
+        " AND id NOT IN (SELECT json_extract(share.value, '$.version_id')"
+        " FROM scripts, json_each(scripts.split) AS share"
+        " WHERE namespace = :namespace AND name = :name)"
+        " ORDER BY number DESC LIMIT -1 OFFSET :kept)",
+        {**key._asdict(), "kept": KEEP_VERSIONS - 1},
     )
 
 
