@@ -23,7 +23,6 @@ EMPTY: Final = (
 )
 """Where an empty list answers, below an account."""
 ABSENT: Final = (
-    (f"{WORKER}/routes", "PUT", "routes of zones", "add a hostname with waypost routes add"),
     *(
         (
             f"{base}/assets-upload-session",

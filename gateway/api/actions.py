@@ -28,6 +28,7 @@ _OTHERS: Final = {
     ("POST", f"{WORKER}/subdomain"): "script.subdomain",
     ("POST", f"{WORKER}/domains/changeset"): "route.plan",
     ("PUT", f"{WORKER}/domains/records"): "route.domains",
+    ("PUT", f"{WORKER}/routes"): "route.domains",
     ("PUT", f"{ACCOUNT}/workers/domains"): "route.put",
     ("DELETE", f"{ACCOUNT}/workers/domains/{{hostname}}"): "route.delete",
     ("DELETE", f"{WORKER}/subdomain"): "script.subdomain",

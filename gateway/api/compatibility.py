@@ -48,6 +48,7 @@ NOTES: Final[dict[tuple[str, str], str]] = {
     ("GET", f"{CLOUDFLARE_PREFIX}/zones"): "every name that is asked for is one",
     ("GET", f"{CLOUDFLARE_PREFIX}/zones/{{zone}}/workers/routes"): "always an empty list",
     ("PUT", f"{WORKER}/domains/records"): "hostnames that are left out stay",
+    ("PUT", f"{WORKER}/routes"): "whole hostnames (`shop.example.com/*`); those left out stay",
     (
         "PUT",
         f"{ACCOUNT}/workers/domains",

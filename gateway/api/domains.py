@@ -15,7 +15,7 @@ from gateway.api.faces import CLOUDFLARE_PREFIX, envelope
 from gateway.api.paths import ACCOUNT, WORKER
 from gateway.api.services import Services
 from gateway.catalog import RoutedHostname
-from gateway.catalog.errors import HostnameMissing, HostnameWaits
+from gateway.catalog.errors import BadHostname, HostnameMissing, HostnameWaits
 from gateway.catalog.hostnames import MAX_HOSTNAME
 from gateway.model.claim import TXT_NAME
 from gateway.model.script import ScriptKey
@@ -25,6 +25,7 @@ DOMAIN: Final = f"{DOMAINS}/{{hostname}}"
 """A domain's id is its hostname."""
 CHANGESET: Final = f"{WORKER}/domains/changeset"
 RECORDS: Final = f"{WORKER}/domains/records"
+PATTERNS: Final = f"{WORKER}/routes"
 ZONES: Final = f"{CLOUDFLARE_PREFIX}/zones"
 ZONE_ROUTES: Final = f"{ZONES}/{{zone}}/workers/routes"
 MAX_DOMAINS: Final = 50
@@ -44,6 +45,12 @@ class NewDomain(msgspec.Struct):
     service: str
 
 
+class Pattern(msgspec.Struct):
+    """One route; its zone means nothing here."""
+
+    pattern: str
+
+
 class Records(msgspec.Struct):
     """Body of a PUT."""
 
@@ -59,6 +66,7 @@ def routes(services: Services) -> list[Route]:
         endpoint(services, DOMAINS, "PUT", _attach),
         endpoint(services, DOMAIN, "GET", _get),
         endpoint(services, DOMAIN, "DELETE", _detach),
+        endpoint(services, PATTERNS, "PUT", _put_patterns),
         endpoint(services, CHANGESET, "POST", _plan),
         endpoint(services, RECORDS, "PUT", _put),
     ]
@@ -130,6 +138,28 @@ async def _put(call: Call) -> Response:
     body = await read_json(call.request, Records)
     routed = await _lead(call, _few(body.origins), call.script_key)
     return envelope([_shown(found) for found in routed])
+
+
+async def _put_patterns(call: Call) -> Response:
+    """Lead hostnames to the script, given as the pattern of all of their paths."""
+    await call.services.scripts.get(call.script_key, scope=call.account_scope)
+    given = await read_json(call.request, list[Pattern])
+    origins = _few([Origin(_whole(item.pattern)) for item in given])
+    routed = await _lead(call, origins, call.script_key)
+    script = call.path("name")
+    return envelope([{"pattern": f"{found.hostname}/*", "script": script} for found in routed])
+
+
+def _whole(pattern: str) -> str:
+    """The hostname that a pattern takes all of. Raises BadHostname for any other."""
+    _, _, rest = pattern.rpartition("://")
+    hostname, slash, path = rest.partition("/")
+    if not slash or path != "*" or "*" in hostname:
+        raise BadHostname(
+            f"pattern {pattern[:80]!r} cannot be routed: a script has all of a hostname",
+            fix="write shop.example.com/*, and look at the path in the code",
+        )
+    return hostname
 
 
 async def _lead(call: Call, origins: list[Origin], key: ScriptKey) -> list[RoutedHostname]:

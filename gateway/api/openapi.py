@@ -52,6 +52,7 @@ _BODIES: Final[dict[tuple[str, str], Any]] = {
     ("POST", tokens.OURS): tokens.TokenBody,
     ("PUT", hostnames.ROUTE): hostnames.RouteBody,
     ("PUT", domains.DOMAINS): domains.NewDomain,
+    ("PUT", domains.PATTERNS): list[domains.Pattern],
     ("POST", schedules.RUN): schedules.RunBody,
 } | {
     (method, base + suffix): kind

@@ -156,9 +156,11 @@ def test_wrangler_manages_namespaces(wrangler: Wrangler) -> None:
 
 
 def test_wrangler_with_a_worker_of_the_account(node: LiveNode, wrangler: Wrangler) -> None:
-    wrangler.configure("shop")
-    wrangler("deploy")
-    assert node.request("shop").json()["word"] == "one"
+    route = {"pattern": "shop.example.com/*", "zone_name": "example.com"}
+    wrangler.configure("shop", routes=[route])
+    assert "shop.example.com/*" in wrangler("deploy")
+    for host in ("shop.localhost", "shop.example.com"):
+        assert node.request("shop", headers={"Host": host}).json()["word"] == "one"
     wrangler("secret", "put", "SECRET", stdin="hush\n")
     wrangler.write("bulk.json", '{"OTHER": "more"}')
     wrangler("secret", "bulk", "bulk.json")

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from gateway.api.actions import ACTIONS
-from gateway.api.domains import CHANGESET, DOMAIN, DOMAINS, RECORDS
+from gateway.api.domains import CHANGESET, DOMAIN, DOMAINS, PATTERNS, RECORDS
 from gateway.api.paths import NAMESPACES, SCRIPT, SCRIPTS, WORKER
 from gateway.api.schedules import RUN
 from gateway.api.script_versions import LATEST
@@ -70,6 +70,7 @@ def on_script(base: str) -> Iterator[Step]:
         origins = [{"hostname": "c.example"}]
         yield Step("POST", CHANGESET, {"json": origins}, stored=False, told=False)
         yield Step("PUT", RECORDS, {"json": {"origins": origins}})
+        yield Step("PUT", PATTERNS, {"json": [{"pattern": "p.example/*"}]})
         yield Step("PUT", DOMAINS, {"json": {"hostname": "shop.example", "service": NAME}})
         yield Step("DELETE", DOMAIN, {})
         yield Step("PATCH", LATEST, {"json": {"env": {"B": {"text": "hush"}}}})

@@ -104,3 +104,21 @@ async def test_domains_as_the_sdks_know_them(control: Control, operator: httpx.A
         assert (await client.get(mine)).json()["result"] == []
     listed = (await operator.get(ours)).json()["result"]
     assert [item["hostname"] for item in listed] == ["beta.example"]
+
+
+async def test_patterns_are_whole_hostnames(control: Control, operator: httpx.AsyncClient) -> None:
+    await operator.put(script_path("acme"), files=upload_parts())
+    path = f"{worker('platform')}/routes"
+    given = [
+        {"pattern": "a.example/*", "zone_name": "example"},
+        {"pattern": "https://b.example/*", "zone_id": "z"},
+    ]
+    put = (await operator.put(path, json=given)).json()["result"]
+    assert [item["pattern"] for item in put] == ["a.example/*", "b.example/*"]
+    assert (await operator.get("/v1/routes/b.example")).json()["script"] == "acme"
+    for pattern in ("c.example", "c.example/api/*", "*.example/*", "*/*", "c.example/", "/*"):
+        answer = await operator.put(path, json=[{"pattern": "c.example/*"}, {"pattern": pattern}])
+        assert (answer.status_code, answer.json()["errors"][0]["code"]) == (400, 10016), pattern
+        assert (await operator.get("/v1/routes/c.example")).status_code in (200, 404)
+    missing = f"{worker('platform')}-none/routes"
+    assert (await operator.put(missing, json=given)).status_code == 404
