@@ -23,8 +23,11 @@ AHEAD: Final = 1
 ASIDE_SECONDS: Final = 0.001
 TIMES: Final = 3
 """How often in a row a process steps aside."""
-BATCH: Final = 64
-"""Connections taken in one go; requests go on between two of them."""
+BATCH: Final = 16
+"""Connections taken in one go, each of which costs as much as a few requests; those go on between
+two of them."""
+MOST_AHEAD: Final = 64
+"""Connections that are taken, at most, before one that was waited for in vain is again."""
 PAUSE_SECONDS: Final = 0.1
 """After an error of the machine's, such as no descriptor being left."""
 
@@ -100,7 +103,7 @@ class Acceptor:
                 self._aside += 1
                 return False
             self._aside = 0
-            self._vain = min(BATCH, 2 * self._vain) if fewest == self._fewest else 1
+            self._vain = min(MOST_AHEAD, 2 * self._vain) if fewest == self._fewest else 1
             self._fewest = fewest
             self._ahead = self._vain
         self._ahead -= 1
