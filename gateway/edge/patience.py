@@ -97,10 +97,16 @@ class PatientProtocol(HttpToolsProtocol):
     def eof_received(self) -> bool:  # type: ignore[override]
         """The client sends no more. It may still read: a request that is whole gets a moment to be
         answered before the client counts as gone."""
-        if self._idle or self._in_body or self._corked.is_closing():
+        if self._idle or self._corked.is_closing() or (self._in_body and not self.pipeline):
             return False
-        newest = self.pipeline[0][0] if self.pipeline else self.cycle
-        newest.keep_alive = False
+        if self._in_body:
+            # The newest is not whole, and will not be. Those before it are.
+            torn, _ = self.pipeline.popleft()
+            torn.disconnected = True
+            self._in_body = self._corked.unread = False
+            waiting = self.pipeline[0][0] if self.pipeline else self._running
+            self.cycle = cast("RequestResponseCycle", waiting)
+        self.cycle.keep_alive = False
         self._deaf = True
         self._await_answer()
         return True

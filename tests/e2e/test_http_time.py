@@ -163,10 +163,16 @@ def test_who_closes_the_sending_half_still_gets_the_answer(port: int) -> None:
             (answer,) = connection.answers()
             assert (answer.status, answer.whole) == (200, True)
             assert answer.body.endswith(path)
+    torn = b"POST /count" + HOST + b"Content-Length: 10\r\n\r\nhello"
     with wire(port) as connection:
-        connection.send(b"POST /count" + HOST + b"Content-Length: 10\r\n\r\nhello")
+        connection.send(torn)
         connection.socket.shutdown(socket.SHUT_WR)
         assert connection.ended()
+    for whole in ([b"/slow"], [b"/slow", b"/"]):
+        with wire(port) as connection:
+            connection.send(b"".join(b"GET " + path + HOST + b"\r\n" for path in whole) + torn)
+            connection.socket.shutdown(socket.SHUT_WR)
+            assert [answer.body for answer in connection.answers()] == whole
 
 
 def test_who_never_reads_is_cut_and_gives_the_slot_back(hasty: LiveNode, port: int) -> None:
