@@ -35,7 +35,7 @@ from tests.isolation.seen import RATIO
 
 HOSTS = {"root": "", "user": "user", "alone": "user-alone", "root-alone": "root-alone"}
 """The rungs, and what makes such a host of this one."""
-SECONDS = 1.3
+SECONDS = 1.2
 SAMPLES = 1000
 """What a 99th percentile takes."""
 PACE_SECONDS = 0.004
