@@ -55,7 +55,8 @@ _encode = msgspec.json.Encoder().encode
 
 def render(refusal: Refusal, *, ray: str, accept: str) -> tuple[bytes, bytes]:
     """Write the page of a refusal in the form that ``accept`` prefers: (content type, body)."""
-    kind = preferred(accept)
+    # Cut before it is remembered: a client may send a different one each time.
+    kind = preferred(accept[:_MAX_ACCEPT])
     advice = advice_for(refusal.code, refusal.fault)
     detail = _public_detail(refusal)
     if kind == HTML:
@@ -136,7 +137,7 @@ def preferred(accept: str) -> bytes:
     browsers name ``text/html``.
     """
     ranges = []
-    for position, part in enumerate(accept[:_MAX_ACCEPT].split(",")):
+    for position, part in enumerate(accept.split(",")):
         media, _, parameters = part.partition(";")
         ranges.append((media.strip().lower(), _quality(parameters), -position))
     best, best_rank = TEXT, (0.0, 0, 0)

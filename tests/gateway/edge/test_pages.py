@@ -65,6 +65,15 @@ def test_any_accept_gives_one_of_three(accept: str) -> None:
     assert pages.preferred(accept) in {pages.HTML, pages.JSON, pages.TEXT}
 
 
+def test_an_accept_without_end_is_not_remembered_whole() -> None:
+    before = pages.preferred.cache_info().currsize
+    for number in range(3):
+        accept = f"text/html,{'x/y,' * 30_000}{number}"
+        kind, _ = pages.render(errors.BadRequest("no"), ray="r", accept=accept)
+        assert kind == pages.HTML
+    assert pages.preferred.cache_info().currsize <= before + 1
+
+
 @pytest.mark.parametrize("kind", EVERY)
 @pytest.mark.parametrize("accept", [BROWSER, "application/json", "*/*"])
 def test_every_page_names_request_code_and_outcome(kind: type[Refusal], accept: str) -> None:
