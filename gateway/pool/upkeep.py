@@ -34,6 +34,8 @@ class Upkeep:
         self._idle_seconds = idle_seconds
         self._burnt_ns: dict[Instance, int] = {}
         """What each has burnt between requests and not yet been forgiven."""
+        self._seen: dict[Instance, tuple[int, int]] = {}
+        """The CPU clock of each, and where it stood when last looked at."""
 
     async def run(self, sweep: Callable[[], None]) -> None:
         """Look for ever; call ``sweep`` each second."""
@@ -48,19 +50,31 @@ class Upkeep:
     def look(self) -> None:
         """End instances that burn CPU with nothing to do."""
         owed: dict[Instance, int] = {}
+        seen: dict[Instance, tuple[int, int]] = {}
         for instance in list(self._live()):
-            burnt_ns = instance.meter.idle_burn_ns() + self._burnt_ns.get(instance, 0)
-            if burnt_ns > IDLE_BURN_NS and instance.state is State.SERVING:
-                name = instance.version.key.name
-                logger.warning("instance burnt CPU while idle", extra={"script": name})
-                self._on_burnt(instance, burnt_ns)
-                if instance.in_flight:
-                    instance.drain()
-                else:
-                    instance.stop("burnt CPU while idle")
-            elif burnt_ns > IDLE_NS_A_LOOK:
+            known = self._seen.get(instance)
+            if known is not None and instance not in self._burnt_ns and _rests(*known):
+                # As most do: nothing else of them is touched.
+                seen[instance] = known
+                continue
+            if (burnt_ns := self._judge(instance)) > IDLE_NS_A_LOOK:
                 owed[instance] = burnt_ns - IDLE_NS_A_LOOK
-        self._burnt_ns = owed
+            seen[instance] = instance.sandbox.cpu_clock, instance.meter.last_cpu_ns
+        self._burnt_ns, self._seen = owed, seen
+
+    def _judge(self, instance: Instance) -> int:
+        """End one that has burnt too much between requests; what it owes otherwise, ns."""
+        burnt_ns = instance.meter.idle_burn_ns() + self._burnt_ns.get(instance, 0)
+        if burnt_ns <= IDLE_BURN_NS or instance.state is not State.SERVING:
+            return burnt_ns
+        name = instance.version.key.name
+        logger.warning("instance burnt CPU while idle", extra={"script": name})
+        self._on_burnt(instance, burnt_ns)
+        if instance.in_flight:
+            instance.drain()
+        else:
+            instance.stop("burnt CPU while idle")
+        return 0
 
     def sweep(self) -> None:
         """Let instances go that were idle for long, and one whose zygote was replaced."""
@@ -73,3 +87,11 @@ class Upkeep:
         if outdated:
             # One after the other, idle ones first: their successors cost a start each.
             min(outdated, key=lambda i: (i.taken, i.idle_since)).drain()
+
+
+def _rests(clock: int, stood_at_ns: int) -> bool:
+    """Whether a process has used no CPU since its clock was last read, as far as can be told."""
+    try:
+        return time.clock_gettime_ns(clock) == stood_at_ns
+    except OSError:
+        return False

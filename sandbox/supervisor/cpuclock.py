@@ -53,7 +53,8 @@ class CpuClock:
     def __init__(self, pid: int) -> None:
         self._pid = pid
         # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED), include/linux/posix-timers_types.h
-        self._clock = (~pid << 3) | 2
+        self.number: Final = (~pid << 3) | 2
+        """As clock_gettime(2) knows it."""
         self._flip = 0
         self._nice = NICE
         self._slice_ns = LONG_SLICE_NS
@@ -65,7 +66,7 @@ class CpuClock:
             self._flip ^= 1
             self._refresh()
         try:
-            return time.clock_gettime_ns(self._clock)
+            return time.clock_gettime_ns(self.number)
         except OSError as error:
             raise ProcessLookupError(errno.ESRCH, f"process {self._pid} is gone") from error
 

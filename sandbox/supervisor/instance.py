@@ -52,6 +52,8 @@ class Sandbox:
         """Its zygote has been replaced: better to start another in its place."""
         self._pidfd = pidfd
         self._clock = CpuClock(self.pid)
+        self.cpu_clock = self._clock.number
+        """Its CPU clock as clock_gettime(2) knows it; another's once it has been reaped."""
         self._closed = False
         self._gone = False
         """It has been reaped: its pid may be another's now."""

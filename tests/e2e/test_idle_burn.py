@@ -37,6 +37,8 @@ async def on_fetch(request, env, ctx):
     asyncio.get_running_loop().create_task(burn())
     return Response("ok")
 """
+RESTED = THREAD.replace("time.sleep(0.05)", "time.sleep(0.5)")
+"""Several looks have found it at rest."""
 MOST_SECONDS = 0.4
 """An instance may owe 50 ms; it is looked at each 100 ms, and this machine may be busy."""
 
@@ -62,7 +64,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveNode]:
         yield node
 
 
-@pytest.mark.parametrize("code", [THREAD, TASK], ids=["thread", "task"])
+@pytest.mark.parametrize("code", [THREAD, TASK, RESTED], ids=["thread", "task", "rested"])
 def test_an_instance_that_burns_between_requests_is_ended(node: LiveNode, code: str) -> None:
     # Where nobody looks for a while because the machine stands still, it burns on.
     for _ in range(3):
