@@ -288,3 +288,19 @@ async def test_an_instance_that_ends_in_the_middle_of_a_frame_is_noticed(line: L
     assert (
         sink.data + (exchange.take_all() if exchange.untaken else b"") == (pattern(CHUNK, 1)[:-1])
     )
+
+
+async def test_what_an_instance_left_behind_goes_on_where_reading_stopped(line: Line) -> None:
+    sink = Taken()
+    exchange = line.open(sink)
+    frame = body(exchange.stream, pattern(CHUNK, 1))
+    transport = line.channel.passage.transport
+    assert transport is not None
+    transport.pause_reading()
+    line.read(frame[:20_000])
+    line.theirs.sendall(frame[20_000:] + log(exchange.stream, "farewell"))
+    # As when writing finds out that the instance is gone.
+    line.channel.connection_lost(ConnectionResetError())
+    assert sink.data == pattern(CHUNK, 1)
+    assert [record.message for record in exchange.logs] == [["farewell"]]
+    assert line.broken == [None]
