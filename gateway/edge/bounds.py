@@ -69,6 +69,7 @@ class BoundedProtocol(PatientProtocol):
         """The head is complete, or nobody waits for it any more."""
         if self._head_bytes > FREE:
             self._unfinished.release(self._held_as, self)
+            self._bulky = True
         self._head_bytes = 0
 
     def _give_up(self) -> None:

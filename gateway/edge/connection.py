@@ -210,6 +210,12 @@ class HttpConnection(BoundedProtocol):
         """Close for the sake of others; an open WebSocket does not."""
         return self._socket is None and super().give_way()
 
+    def _let_go(self) -> None:
+        self._bulky = False
+        self.url, self.headers, self._careful = b"", [], {}
+        self.last_head = LastHead()
+        self.cycle = self._running = cast("Any", None)
+
     def _give_up(self) -> None:
         running: Any = self._running
         if isinstance(running, ExpressCycle):

@@ -36,6 +36,8 @@ class PatientProtocol(HttpToolsProtocol):
         self._body_deadline: asyncio.TimerHandle | None = None
         self._send_deadline: asyncio.TimerHandle | None = None
         self._body_moved = False
+        self._bulky = False
+        """A large head was read; who is answered may stay, what it sent need not."""
         self._idle_since = 0.0
         self._flow: HeldFlow
         self._backlog = b""
@@ -143,6 +145,8 @@ class PatientProtocol(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         else:
             self._await_next()
+            if self._bulky and not self._in_head and not self._in_body:
+                self._let_go()
         if self._backlog and len(self.pipeline) <= MAX_AHEAD // 2:
             self.loop.call_soon(self._read_backlog)
         if self._in_body and self.cycle.response_complete:
@@ -227,4 +231,8 @@ class PatientProtocol(HttpToolsProtocol):
         raise NotImplementedError
 
     def _read_backlog(self) -> None:
+        raise NotImplementedError
+
+    def _let_go(self) -> None:
+        """Keep nothing of the requests that are answered."""
         raise NotImplementedError

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import select
 import socket
 from contextlib import ExitStack
 
 import pytest
+from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from gateway.edge.connection import HttpConnection
 from tests.support.node import LiveNode
 from tests.support.raw import LATE, ask, ask_all, wire
+from tests.support.served import wait_until
 
 ECHO = """
 import json
@@ -314,6 +318,26 @@ def test_large_heads_that_do_not_end_are_few_at_a_time(port: int) -> None:
     assert statuses.count(431) >= 1
     assert statuses.count(200) >= 25
     assert set(statuses) == {200, 431}
+
+
+@pytest.mark.parametrize("head", [GET, POST + b"Content-Length: 0\r\n", GET + b"Expect: x\r\n"])
+def test_nothing_is_kept_of_a_large_head_that_was_answered(port: int, head: bytes) -> None:
+    with wire(port) as connection:
+        client = connection.socket.getsockname()
+        for filler in (b"y" * 100_000, b"y"):
+            connection.send(head + b"X: " + filler + b"\r\n\r\n")
+            assert connection.answer().json["headers"]["x"] == filler.decode()
+            wait_until(lambda: bytes_kept(client) < 1000)
+
+
+def bytes_kept(client: tuple[str, int]) -> int:
+    """What a connection holds of its client's heads."""
+    found = [one for one in gc.get_objects() if type(one) is HttpConnection]
+    [ours] = [one for one in found if one.client == client]
+    kept = [ours.headers, ours.last_head.raw or []]
+    if isinstance(ours.cycle, RequestResponseCycle):
+        kept.append(list(ours.cycle.scope["headers"]))
+    return sum(len(value) for headers in kept for _, value in headers)
 
 
 def test_the_control_port_is_as_strict(node: LiveNode) -> None:
