@@ -75,7 +75,7 @@ def _keep(rung: str, arguments: argparse.Namespace) -> dict[str, Any]:
     path = results / f"abuse-{rung}-{time.strftime('%Y%m%d-%H%M%S')}"
     path.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
     path.with_suffix(".md").write_text(_table(rung, found))
-    print(f"{path}.md: {_summary(found)}")
+    print(f"\r{'':{LINE}}\r{path}.md: {_summary(found)}")
     return found
 
 
