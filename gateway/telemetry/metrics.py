@@ -7,6 +7,7 @@ count and to write; it serves what is measured of the process itself.
 from __future__ import annotations
 
 import platform
+import time
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
@@ -23,6 +24,8 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 OTHER: Final = "_other"
 """Label of scripts beyond the number that is kept apart."""
 _MAX_REASONS: Final = 32
+_MAX_GONE: Final = 1000
+"""Scripts and tenants that are remembered for what of them is still under way."""
 
 
 class Definition(NamedTuple):
@@ -145,6 +148,8 @@ class Metrics(Observer):
         self._series: dict[ScriptKey, Series] = {}
         self._other = Series(_labels(_SCRIPT, (OTHER, OTHER, OTHER)))
         self._instances: dict[ScriptKey, tuple[str, int]] = {}
+        self._gone: dict[ScriptKey | str, int] = {}
+        """When scripts and tenants went (monotonic, ns): what began before has no series."""
         self._starts = Buckets(START_BOUNDS)
         self._lag = Buckets(LAG_BOUNDS)
         self._stops: dict[str, int] = {}
@@ -160,6 +165,8 @@ class Metrics(Observer):
         if route is None:
             code = invocation.code
             self._refused[code] = self._refused.get(code, 0) + 1
+            return
+        if self._gone and self._went_after(invocation.started_ns, route.key, route.tenant):
             return
         self._of(route.key, route.tenant).add(invocation)
 
@@ -189,11 +196,14 @@ class Metrics(Observer):
 
     def websocket_closed(self, key: ScriptKey, tenant: str) -> None:
         """One less is open."""
-        series = self._series.get(key, self._other)
-        series.sockets = max(0, series.sockets - 1)
+        if key in self._series or not self._is_gone(key, tenant):
+            series = self._series.get(key, self._other)
+            series.sockets = max(0, series.sockets - 1)
 
     def websocket_messages(self, key: ScriptKey, tenant: str, received: int, sent: int) -> None:
         """So many more."""
+        if key not in self._series and self._is_gone(key, tenant):
+            return
         series = self._of(key, tenant)
         series.messages_in += received
         series.messages_out += sent
@@ -201,12 +211,26 @@ class Metrics(Observer):
     def forget(self, key: ScriptKey) -> None:
         """A script is gone: its series end."""
         self._series.pop(key, None)
+        self._note_gone(key)
 
     def forget_tenant(self, tenant: str) -> None:
         """A tenant is gone: the series of its scripts end."""
         mark = f",{_labels(('tenant',), (tenant,))},"
         for key in [key for key, series in self._series.items() if mark in series.labels]:
             del self._series[key]
+        self._note_gone(tenant)
+
+    def _note_gone(self, what: ScriptKey | str) -> None:
+        self._gone.pop(what, None)
+        if len(self._gone) >= _MAX_GONE:
+            del self._gone[next(iter(self._gone))]
+        self._gone[what] = time.monotonic_ns()
+
+    def _is_gone(self, key: ScriptKey, tenant: str) -> bool:
+        return key in self._gone or tenant in self._gone
+
+    def _went_after(self, began_ns: int, key: ScriptKey, tenant: str) -> bool:
+        return began_ns < max(self._gone.get(key, 0), self._gone.get(tenant, 0))
 
     def render(self) -> bytes:
         """All metrics in Prometheus's text format."""

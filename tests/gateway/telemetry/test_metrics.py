@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.model.invocation import Invocation
@@ -123,6 +125,26 @@ def test_a_forgotten_script_leaves_nothing(build: Build) -> None:
     metrics.forget(ScriptKey("production", "acme-shop"))
     metrics.forget(ScriptKey("production", "acme-shop"))
     assert b"acme-shop" not in metrics.render()
+
+
+@pytest.mark.parametrize("tenants", [False, True])
+def test_what_was_under_way_when_its_script_went_brings_nothing_back(
+    build: Build, tenants: bool
+) -> None:
+    metrics, key = Metrics(), ScriptKey("production", "acme-shop")
+    metrics.websocket_opened(key, "acme")
+    before = time.monotonic_ns()
+    if tenants:
+        metrics.forget_tenant("acme")
+    else:
+        metrics.forget(key)
+    metrics.websocket_messages(key, "acme", 1, 1)
+    metrics.websocket_closed(key, "acme")
+    metrics.invocation(build(started_ns=before))
+    assert b"acme-shop" not in metrics.render()
+    # Another script of that name, later.
+    metrics.invocation(build(started_ns=time.monotonic_ns()))
+    assert value(metrics, "waypost_requests_total", **SHOP, outcome="ok", status="200") == 1
 
 
 def test_the_same_name_in_two_namespaces_is_two_series(build: Build) -> None:
