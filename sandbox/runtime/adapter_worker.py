@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
-from types import ModuleType
+from types import CoroutineType, ModuleType
 from typing import Any
 
 from sandbox.protocol import FrameType, encode
@@ -69,9 +69,11 @@ class WorkerAdapter:
     async def handle(self, invocation: Invocation) -> None:
         """Call the handler and send what it returns."""
         result = self._call(Request.of(invocation), invocation)
-        if inspect.isawaitable(result):
+        if type(result) is CoroutineType or inspect.isawaitable(result):
             result = await result
-        streaming = send(invocation, as_response(result))
+        if not isinstance(result, Response):
+            result = as_response(result)
+        streaming = send(invocation, result)
         if streaming is not None:
             await streaming
 

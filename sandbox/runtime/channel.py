@@ -131,7 +131,12 @@ class Channel:
         if not data:
             self._on_lost()
             return
-        self._pending.extend(self._decoder.feed(data))
+        frames = self._decoder.feed(data)
+        if len(frames) == 1 and not self._pending and self.on_frame is not None:
+            # One request, as most wake-ups bring: the shortest way.
+            self.on_frame(frames[0])
+            return
+        self._pending.extend(frames)
         if len(self._pending) == 1:
             self.dispatch_pending()
             return
