@@ -8,6 +8,7 @@ where it lies. All else on the wire goes the ordinary way, and so does what a cl
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -20,9 +21,17 @@ LARGE: Final = 16 * 1024
 """Bytes of a frame; one with less goes the ordinary way, in which small ones are put together."""
 BUFFER_BYTES: Final = 256 * 1024
 
-_buffer = memoryview(bytearray(BUFFER_BYTES))
-"""One for all instances: what was read is used up before the event loop does anything else. Each
-piece that is handed out is taken back at once; who still holds it gets a ValueError, no bytes."""
+
+class _Shared(threading.local):
+    """One buffer for all instances that an event loop reads from: what was read is used up before
+    the loop does anything else. Each piece that is handed out is taken back at once; who still
+    holds it gets a ValueError, no bytes."""
+
+    def __init__(self) -> None:
+        self.buffer = memoryview(bytearray(BUFFER_BYTES))
+
+
+_shared = _Shared()
 
 Sink = Callable[[list[memoryview], int], bool]
 """Takes so many bytes, which are gone when it returns; False: it has taken none of them."""
@@ -38,6 +47,7 @@ class Passage(asyncio.BufferedProtocol):
     def __init__(self, channel: Channel, decoder: Decoder) -> None:
         self._channel = channel
         self._decoder = decoder
+        self._buffer = _shared.buffer
         self._stream = 0
         self._flags = 0
         self._skip = 0
@@ -62,7 +72,7 @@ class Passage(asyncio.BufferedProtocol):
         if self._decoder.left or not (self._left or self.sinks):
             self._channel.data_received(data)
         else:
-            _buffer[: len(data)] = data
+            self._buffer[: len(data)] = data
             self.buffer_updated(len(data))
 
     def _read_with(self, reader: asyncio.BaseProtocol) -> None:
@@ -89,12 +99,12 @@ class Passage(asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Where the next bytes go."""
-        return _buffer
+        return self._buffer
 
     def buffer_updated(self, nbytes: int) -> None:
         """Bytes from the instance."""
         channel = self._channel
-        with _buffer[:nbytes] as data:
+        with self._buffer[:nbytes] as data:
             at = self._complete(data)
             while at < nbytes and not channel.closed:
                 if self._left or self._begin(data, at):

@@ -197,6 +197,21 @@ async def test_what_is_kept_too_long_is_out_of_reach(line: Line) -> None:
             bytes(piece)
 
 
+async def test_loops_in_two_threads_do_not_read_into_one_buffer(line: Line) -> None:
+    async def elsewhere() -> int:
+        other = Line()
+        await other.connect()
+        other.open(Taken())
+        address = id(other.channel.passage.get_buffer(-1).obj)
+        other.channel.close()
+        other.theirs.close()
+        await asyncio.sleep(0)
+        return address
+
+    here = line.channel.passage.get_buffer(-1).obj
+    assert id(here) != await asyncio.to_thread(asyncio.run, elsewhere())
+
+
 async def test_credit_goes_back_for_what_was_passed_on_and_is_checked_for_what_was_not(
     line: Line,
 ) -> None:
