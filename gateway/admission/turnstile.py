@@ -113,10 +113,14 @@ class Turnstile:
 
     def spent(self, route: Route, frames: int) -> None:
         """So many frames were read after one ``passes``; each costs about as much as a request."""
-        self._charge(route.tenant, max(0, frames - 1))
+        self._charge(route.tenant, frames - 1)
 
     def _charge(self, name: str, cost: int) -> None:
-        """Whoever went on takes so much more of the turn."""
+        """Whoever went on takes so much more of the turn, which may be a later one."""
+        if cost <= 0:
+            return
+        if not self._taken:
+            self._loop.call_soon(self._turn)
         self._taken += cost
         queue = self._queues.get(name)
         if queue is not None:

@@ -11,6 +11,7 @@ import asyncio
 import struct
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -35,6 +36,10 @@ PART_COST: Final = 512
 """What a part counts in the inbox on top of its bytes."""
 FRAMES_A_TURN: Final = 16
 """Frames of one client that are read before others have their turn."""
+SENT_A_TURN: Final = 16
+"""Frames that one client is sent before others have their turn."""
+SENT_FOR_ONE: Final = 4
+"""Frames that can be sent in the time that it takes to read one."""
 MAX_FRAGMENTS: Final = 16_384
 """Frames that one message may come in."""
 PONGS_A_TURN: Final = 16
@@ -132,6 +137,8 @@ class ClientSocket:
         self._mid_message = False
         """The last frame sent was not the last of its message."""
         self._close_sent = False
+        self._sent = 0
+        """Frames since the last turn."""
         self.over: Close | None = None
         self.on_over: Callable[[], None] = lambda: None
         self._silent = 0
@@ -167,7 +174,18 @@ class ClientSocket:
             opcode = Opcode.TEXT if part.text else Opcode.BINARY
         self._mid_message = not part.last
         self._transport.write(encode_frame(opcode, part.data, last=part.last))
+        self._sent += 1
+        if self._sent >= SENT_A_TURN:
+            self._sent = 0
+            await self._turn()
         await self._flow.drain()
+
+    async def _turn(self) -> None:
+        """Let others go on: as long as the client reads, sending takes no waiting."""
+        future: asyncio.Future[None] = self._loop.create_future()
+        if not self.pace.passes(partial(_wake, future)):
+            await future
+        self.pace.spent(SENT_A_TURN // SENT_FOR_ONE)
 
     def close(self, code: int, reason: str) -> None:
         """Begin the closing handshake; the client has a while to answer it."""
@@ -338,6 +356,11 @@ class ClientSocket:
         if not self._flow.write_paused:
             self._transport.write(encode_frame(Opcode.PING, b"", last=True))
         self._timer = self._loop.call_later(self._ping_seconds, self._ping)
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 def encode_frame(opcode: Opcode, payload: bytes, *, last: bool) -> bytes:

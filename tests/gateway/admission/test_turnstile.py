@@ -144,6 +144,15 @@ async def test_what_takes_longer_counts_as_several_and_is_made_up_for(
     assert abs(gone["short"] - 10 * gone["long"]) <= 4 * AT_ONCE
 
 
+async def test_what_is_counted_in_a_later_turn_is_over_with_that_turn(
+    turnstile: Turnstile,
+) -> None:
+    turnstile.spent(HEAVY, 10 * AT_ONCE)
+    assert not turnstile.passes(HEAVY)
+    await turn()
+    assert turnstile.passes(HEAVY)
+
+
 async def test_a_flood_of_the_control_api_leaves_turns_to_tenants(turnstile: Turnstile) -> None:
     served = 0
 

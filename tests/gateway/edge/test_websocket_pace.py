@@ -11,7 +11,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 
 from gateway.admission.turnstile import AT_ONCE, SHARE, Turnstile
 from gateway.edge.cork import CorkedTransport
-from gateway.edge.websocket import FRAMES_A_TURN, ClientSocket
+from gateway.edge.websocket import FRAMES_A_TURN, SENT_FOR_ONE, ClientSocket
 from gateway.model.plan import Limits
 from gateway.model.route import Route
 from gateway.model.script import ScriptKey, TenantStatus
@@ -83,3 +83,26 @@ async def test_a_turn_reads_so_many_frames_of_all_a_tenants_clients(
         assert read - before <= 2 * most
     await asyncio.gather(*tasks)
     assert turns >= CLIENTS * FRAMES // (2 * most)
+
+
+async def test_a_turn_sends_so_many_frames_to_all_a_tenants_clients(
+    clients: list[ClientSocket],
+) -> None:
+    sent = 0
+
+    async def blast(client: ClientSocket) -> None:
+        nonlocal sent
+        for _ in range(2 * FRAMES):
+            await client.send(Part(text=True, data=b"x", last=True))
+            sent += 1
+
+    tasks = [asyncio.create_task(blast(client)) for client in clients]
+    await asyncio.sleep(0)  # all begin
+    turns = 0
+    while not all(task.done() for task in tasks):
+        before = sent
+        await asyncio.sleep(0)
+        turns += 1
+        assert sent - before <= 2 * SENT_FOR_ONE * (AT_ONCE + SHARE + FRAMES_A_TURN)
+    await asyncio.gather(*tasks)
+    assert turns > 1
