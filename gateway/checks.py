@@ -22,6 +22,7 @@ Places: TypeAlias = dict[tuple[str, ...], str]
 
 MINIMUM_LEVELS: Final = tuple(reversed(LEVELS))
 CGROUPS: Final = ("auto", "required")
+JAVASCRIPT: Final = ("refuse", "store")
 VERIFICATIONS: Final = ("txt", "http", "operator", "off")
 LEAST_ROTATION_SECONDS: Final = 60
 MOST_SPARES: Final = 64
@@ -153,8 +154,10 @@ def _hostnames(config: Config) -> _Problem | None:
     return None
 
 
-def _ownership(config: Config) -> _Problem | None:
+def _words(config: Config) -> _Problem | None:
     rules = config.hostnames
+    if config.upload.javascript not in JAVASCRIPT:
+        return ("upload", "javascript"), f"use one of: {', '.join(JAVASCRIPT)}"
     if rules.verification not in VERIFICATIONS:
         return ("hostnames", "verification"), f"use one of: {', '.join(VERIFICATIONS)}"
     try:
@@ -219,7 +222,7 @@ _RULES: Final[tuple[Callable[[Config], _Problem | None], ...]] = (
     _processes,
     _numbers,
     _hostnames,
-    _ownership,
+    _words,
     _networks,
     _proxy_protocol,
     _sandbox,

@@ -147,6 +147,9 @@ class Upload(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Size of all modules together, MiB."""
     max_modules: int = 10_000
     """Number of files in a bundle."""
+    javascript: str = "refuse"
+    """What becomes of a script whose main module is JavaScript, which no node runs yet: ``refuse``,
+    or ``store``, so that it is there and answers with an error."""
 
 
 class Control(_Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ WaypostError
 │   ├── LoadShed              503 + Retry-After, too much is waiting
 │   ├── StillRunning          503, a schedule is due whose last call is not over
 │   ├── LimitExceeded         503 / 504, one of the plan's limits
-│   ├── TenantFailed          500 / 502, the tenant's code raised, crashed or answered nonsense
+│   ├── TenantFailed          50x, the tenant's code raised, crashed or answered nonsense
 │   └── PlatformFailed        503, ours
 ├── ControlError              a control request that cannot be done; rooms name their own below it
 └── ClientDisconnected        the client went away; nobody to answer
@@ -268,6 +268,14 @@ class WorkerBackedOff(TenantFailed):
     def __init__(self, detail: str, retry_after_seconds: int) -> None:
         super().__init__(f"{detail} It is started again in {retry_after_seconds} s.")
         self.retry_after_seconds = retry_after_seconds
+
+
+class NoRuntime(TenantFailed):
+    """The worker is stored only: it is JavaScript, which this node has no runtime for."""
+
+    status = 501
+    code = "no_runtime"
+    title = "No runtime for this worker"
 
 
 class BadResponse(TenantFailed):

@@ -32,3 +32,16 @@ class Launcher(Protocol):
 
     async def launch(self, version: Version, limits: Limits) -> Candidate:
         """Start a version. Raises StartFailed (the code's fault) or PlatformFailed (ours)."""
+
+
+class Unstarted:
+    """In place of an instance, for a version that is stored only."""
+
+    ready = protocol.Ready("worker", False, [])
+    startup_ms = 0
+
+    def adopt(self) -> None:
+        """There is nothing to keep."""
+
+    def discard(self) -> None:
+        """There is nothing to end."""

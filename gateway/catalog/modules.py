@@ -69,8 +69,11 @@ def media_type(value: str) -> str:
     return bare if _MEDIA_TYPE.fullmatch(bare) else OCTETS
 
 
-def find_main(modules: Sequence[Module], name: str) -> Module:
-    """The main module. Raises BadUpload or NoJavaScript when this node cannot run it."""
+def find_main(modules: Sequence[Module], name: str, *, javascript: bool = False) -> Module:
+    """The main module. Raises BadUpload or NoJavaScript when this node cannot run it.
+
+    ``javascript``: it may be JavaScript all the same.
+    """
     name = canonical_name(name)
     main = next((module for module in modules if module.name == name), None)
     if main is None:
@@ -79,7 +82,9 @@ def find_main(modules: Sequence[Module], name: str) -> Module:
             f"main module {name!r} is not among the uploaded modules ({there})",
             fix="name one of the uploaded files in main_module",
         )
-    if main.content_type in _JAVASCRIPT or name.endswith(_JAVASCRIPT_SUFFIXES):
+    if is_javascript(main):
+        if javascript:
+            return main
         raise NoJavaScript(
             f"main module {name!r} is JavaScript, and this node has no JavaScript runtime",
             fix="deploy a Python worker: a main module that ends in .py",
@@ -89,6 +94,11 @@ def find_main(modules: Sequence[Module], name: str) -> Module:
             f"main module {name!r} is not a Python file", fix="its name has to end in .py"
         )
     return main
+
+
+def is_javascript(main: Module) -> bool:
+    """Whether a main module is what this node has no runtime for."""
+    return main.content_type in _JAVASCRIPT or main.name.endswith(_JAVASCRIPT_SUFFIXES)
 
 
 def _check_distinct(names: list[str]) -> None:

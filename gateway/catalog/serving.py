@@ -19,13 +19,13 @@ from gateway.catalog.errors import (
     UploadConflict,
     VersionMissing,
 )
-from gateway.catalog.launcher import Candidate, Launcher
+from gateway.catalog.launcher import Candidate, Launcher, Unstarted
 from gateway.catalog.locks import KeyedLocks
 from gateway.catalog.namespaces import check_namespace
 from gateway.catalog.owners import Owners, owner_within
 from gateway.config import Config
 from gateway.errors import ControlError, StartFailed
-from gateway.model.script import Deployment, Script, ScriptKey, Tenant, Version
+from gateway.model.script import JAVASCRIPT, Deployment, Script, ScriptKey, Tenant, Version
 from gateway.observer import Changes
 from gateway.store.base import CatalogStore, VersionStore
 from sandbox.protocol import Failed
@@ -175,6 +175,8 @@ class Serving:
 
     async def _start(self, version: Version, plan: str) -> tuple[Candidate, Version]:
         """Start a version in the jail; returns it with what was learnt."""
+        if version.kind == JAVASCRIPT:
+            return Unstarted(), version
         limits = self._config.plan(plan).limits.lowered_by(version.limits)
         try:
             candidate = await self._launcher.launch(version, limits)

@@ -11,10 +11,10 @@ import msgspec
 
 from gateway.catalog.bindings import resolve_bindings
 from gateway.catalog.metadata import ALIAS, LABEL, MESSAGE, Metadata
-from gateway.catalog.modules import check_modules, find_main
+from gateway.catalog.modules import check_modules, find_main, is_javascript
 from gateway.catalog.previews import check_alias
 from gateway.config import Upload as UploadLimits
-from gateway.model.script import Module, ScriptKey, Version
+from gateway.model.script import JAVASCRIPT, WORKER, Module, ScriptKey, Version
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def build_version(
     """The version that an upload describes, checked but not started."""
     metadata = upload.metadata
     modules = check_modules(upload.modules, limits)
-    main = find_main(modules, metadata.main)
+    main = _main(modules, metadata.main, limits)
     bindings = resolve_bindings(
         metadata.bindings,
         previous.bindings if previous else (),
@@ -49,6 +49,7 @@ def build_version(
             created_ms=0,
             main_module=main.name,
             modules=modules,
+            kind=_kind(main),
             entrypoint=metadata.entrypoint,
             bindings=bindings,
             limits=metadata.limits,
@@ -67,8 +68,19 @@ def with_code(
 ) -> Version:
     """The same settings around other code; ``main`` None: the main module keeps its name."""
     modules = check_modules(modules, limits)
-    main_module = find_main(modules, main or version.main_module).name
-    return msgspec.structs.replace(version, modules=modules, main_module=main_module)
+    found = _main(modules, main or version.main_module, limits)
+    return msgspec.structs.replace(
+        version, modules=modules, main_module=found.name, kind=_kind(found)
+    )
+
+
+def _main(modules: tuple[Module, ...], name: str, limits: UploadLimits) -> Module:
+    return find_main(modules, name, javascript=limits.javascript == "store")
+
+
+def _kind(main: Module) -> str:
+    """What is known before it is started; what never is keeps it."""
+    return JAVASCRIPT if is_javascript(main) else WORKER
 
 
 def changed(version: Version, triggered_by: str) -> Version:

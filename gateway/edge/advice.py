@@ -37,6 +37,11 @@ BY_CODE: Final[dict[str, Advice]] = {
         _TELL_OWNER,
         "Answer sooner, or set shorter timeouts on what the code waits for. " + _RAISE_PLAN,
     ),
+    "no_runtime": Advice(
+        "This site is written in JavaScript, which this server stores and does not run.",
+        _TELL_OWNER,
+        "Deploy a Python worker: its main module ends in .py.",
+    ),
     "backoff": Advice(
         "The code of this site keeps failing, and is started again after a pause.",
         _RETRY,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -74,6 +74,11 @@ class Bytecode(msgspec.Struct, frozen=True):
     """One after the other."""
 
 
+WORKER: Final = "worker"
+JAVASCRIPT: Final = "javascript"
+"""The kind of a version that is stored only: there is no runtime for it."""
+
+
 class Version(msgspec.Struct, frozen=True, kw_only=True):
     """An immutable snapshot of code and configuration."""
 
@@ -93,7 +98,7 @@ class Version(msgspec.Struct, frozen=True, kw_only=True):
     compatibility_flags: tuple[str, ...] = ()
     tags: tuple[str, ...] = ()
     handlers: tuple[str, ...] = ()
-    kind: str = "worker"
+    kind: str = WORKER
     startup_ms: int = 0
     number: int = 0
     """Counts a script's versions from 1; given by the store."""

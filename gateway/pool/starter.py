@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterable
 
 from gateway.config import Config
+from gateway.errors import NoRuntime
 from gateway.model.plan import Limits
-from gateway.model.script import Bytecode, Version
+from gateway.model.script import JAVASCRIPT, Bytecode, Version
 from gateway.pool.bytecode import Compiler, CompilerStore
 from gateway.pool.instance import Instance
 from gateway.pool.subrequests import Fetcher
@@ -16,6 +17,8 @@ from sandbox import MIB, SandboxSpec, Supervisor, Watchdog, protocol
 from sandbox.protocol import Ready
 
 logger = logging.getLogger(__name__)
+
+NO_JAVASCRIPT = "This node has no JavaScript runtime; the script is stored only."
 
 SHARED_REQUESTS = 64
 """Requests that one instance of asynchronous code serves at once."""
@@ -78,6 +81,8 @@ class Starter:
         Raises SandboxError when no process could be jailed, StartFailed when the code does not
         load.
         """
+        if version.kind == JAVASCRIPT:
+            raise NoRuntime(NO_JAVASCRIPT)
         begun_ns = time.monotonic_ns()
         spec = self._size(limits)
         bytecode = await self.compiler.find(version)

@@ -351,7 +351,6 @@ async def test_delete(operator: httpx.AsyncClient, path: str) -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("PUT", "workers/scripts/acme/routes"),
         ("POST", "workers/scripts/acme/assets-upload-session"),
         ("POST", "storage/kv/namespaces"),
         ("POST", "d1/database"),

@@ -92,3 +92,5 @@ def test_main_module() -> None:
     ]:
         with pytest.raises(error):
             find_main(modules, name)
+    for stored in modules[2:]:
+        assert find_main(modules, stored.name, javascript=True) is stored
