@@ -44,8 +44,8 @@ MAX_WAITING: Final = 1000
 """Versions that wait to be compiled; one that finds no place is offered again when it starts."""
 DELAY_SECONDS: Final = 1.0
 """A version that has just started serves its first requests in peace."""
-WALL_PER_CPU: Final = 10
-"""The compiler gives way to all others, and may take so much longer than it computes."""
+WALL_NS: Final = 120_000_000_000
+"""The compiler gives way to all others, and may take long."""
 _ROOM: Final = SandboxSpec(memory_bytes=256 * MIB, scratch_bytes=0, bundle_bytes=0, bundle_files=0)
 
 
@@ -160,7 +160,7 @@ class Compiler:
         transport, _ = await loop.create_unix_connection(lambda: answer, sock=sandbox.detach_wire())
         charge = meter.begin(
             self._cpu_ns,
-            self._cpu_ns * WALL_PER_CPU,
+            WALL_NS,
             lambda: meter.kill(Outcome.EXCEEDED_WALL_TIME),
             now_ns=time.monotonic_ns(),
         )
