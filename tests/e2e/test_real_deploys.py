@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.api.services import Services
 from gateway.app import Node
 from gateway.config import Config
 from tests.support.clients import Wrangler
@@ -26,8 +26,8 @@ class TimedNode(Node):
         super().__init__(config)
         self.asked: list[tuple[str, str, float]] = []
 
-    def _control(self, services: Services) -> object:
-        app: ASGIApp = super()._control(services)  # type: ignore[assignment]
+    def _control(self, *given: Any) -> object:
+        app: ASGIApp = super()._control(*given)  # type: ignore[assignment]
 
         async def timed(scope: Scope, receive: Receive, send: Send) -> None:
             began = time.perf_counter()
