@@ -40,6 +40,8 @@ class Courtesy:
         self._seen_delayed_ns = 0
         self._until_ns = 0
         """It gives way until then at least (monotonic); 0: it does not."""
+        self._held_up_ns = 0
+        """How long it had waited for a core when it began to give way, or was asked last."""
         self._trials = TRIALS
         """What it has yet to do quickly to be thought quick."""
 
@@ -52,6 +54,8 @@ class Courtesy:
             if now_ns > self._until_ns:
                 self._until_ns = 0
                 self._process.give_way(False)
+            else:
+                self._held_up_ns = self._process.delayed_ns()
         elif self._trials:
             self._try(used_ns)
 
@@ -62,6 +66,13 @@ class Courtesy:
         elif used_ns < STRETCH_NS:
             self._trials = 0
             self._process.give_way(False)
+
+    def held_up_ns(self) -> int:
+        """How long it has waited for a core because it gave way, since this was asked last."""
+        if not self._until_ns:
+            return 0
+        before_ns, self._held_up_ns = self._held_up_ns, self._process.delayed_ns()
+        return max(0, self._held_up_ns - before_ns)
 
     def look(self, now_ns: int, cpu_ns: int, stretch_ns: int) -> None:
         """The process has used ``stretch_ns`` of ``cpu_ns`` since a request last came or went."""
@@ -75,6 +86,7 @@ class Courtesy:
             self._trials = 0
             if not self._until_ns:
                 self._process.give_way(True)
+                self._held_up_ns = self._process.delayed_ns()
             self._until_ns = now_ns + MEMORY_NS
 
     def _burns(self, waited_ns: int, used_ns: int) -> bool:

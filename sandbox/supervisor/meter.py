@@ -29,6 +29,9 @@ SHORTEST_REST_NS = 5_000_000
 LONGEST_REST_NS = 200_000_000
 """A process that stands open is looked at this often while it does not run."""
 NEVER_NS = 1 << 63
+MAX_HELD_UP = 4
+"""A wall time is lengthened by no more than so many times itself."""
+SHORTEST_HELD_UP_NS = 1_000_000
 MEMORY_CHECK_NS = 20_000_000
 """A process in use is looked at this often at least, for its memory."""
 
@@ -71,13 +74,19 @@ class Charge:
         "deadline_ns",
         "earlier_ns",
         "expired",
+        "held_up_ns",
         "on_expired",
         "standing",
         "start_share_ns",
     )
 
     def __init__(
-        self, budget_ns: int, deadline_ns: int, share_ns: int, on_expired: Callable[[], None]
+        self,
+        budget_ns: int,
+        deadline_ns: int,
+        share_ns: int,
+        on_expired: Callable[[], None],
+        held_up_ns: int,
     ) -> None:
         self.budget_ns = budget_ns
         self.deadline_ns = deadline_ns
@@ -85,6 +94,8 @@ class Charge:
         self.start_share_ns = share_ns
         self.earlier_ns = 0
         """Used before its budget was last renewed."""
+        self.held_up_ns = held_up_ns
+        """How much longer it may still take for having had to give way."""
         self.on_expired = on_expired
         self.expired = False
         self.standing = False
@@ -152,7 +163,9 @@ class Meter:
             self._last_ns = cpu_ns
             self._allowed_ns = cpu_ns + budget_ns
             self._courtesy.begin(now_ns, cpu_ns)
-        charge = Charge(budget_ns, now_ns + wall_ns, self._share_ns, on_expired)
+        charge = Charge(
+            budget_ns, now_ns + wall_ns, self._share_ns, on_expired, MAX_HELD_UP * wall_ns
+        )
         self._charges.add(charge)
         if charge.deadline_ns < self._nearest_ns:
             self._nearest_ns = charge.deadline_ns
@@ -282,12 +295,27 @@ class Meter:
             return 0
 
     def _expire(self, now_ns: int) -> None:
+        self._make_good()
         for charge in [c for c in self._charges if c.deadline_ns <= now_ns and not c.expired]:
             charge.expired = True
             charge.on_expired()
         self._nearest_ns = min(
             (c.deadline_ns for c in self._charges if not c.expired), default=NEVER_NS
         )
+
+    def _make_good(self) -> None:
+        """Have no wall time include what the process waited for a core because it gives way.
+
+        Who burns would otherwise be told that it took too long, where it was not let run.
+        """
+        held_up_ns = self._courtesy.held_up_ns()
+        if held_up_ns < SHORTEST_HELD_UP_NS:
+            return
+        for charge in self._charges:
+            if charge.deadline_ns != NEVER_NS:
+                more_ns = min(held_up_ns, charge.held_up_ns)
+                charge.held_up_ns -= more_ns
+                charge.deadline_ns += more_ns
 
     def set_deadline(self, charge: Charge, deadline_ns: int | None) -> None:
         """Let an entry last until another time (monotonic); None: it stands open, and may rest."""

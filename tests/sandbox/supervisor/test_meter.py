@@ -29,6 +29,7 @@ class ScriptedProcess:
         self.killed = False
         self.gone = False
         self.courteous = False
+        self.delayed = 0
 
     def cpu_ns(self, *, exact: bool) -> int:
         if self.gone:
@@ -45,7 +46,7 @@ class ScriptedProcess:
         self.killed = True
 
     def delayed_ns(self) -> int:
-        return 0
+        return self.delayed
 
     def give_way(self, on: bool) -> None:
         self.courteous = on
@@ -316,3 +317,41 @@ async def test_nobody_is_charged_the_time_in_which_the_node_stood_still(account:
     await asyncio.wait_for(ended.wait(), 30)
     assert time.monotonic_ns() - begun_ns > 550 * MS
     assert account.expired == []
+
+
+async def test_wall_time_does_not_include_what_who_burns_waited_for_a_core(
+    account: Account,
+) -> None:
+    begun = time.monotonic_ns()
+    account.begin(1000, "burns", wall_ms=100)
+    account.process.cpu = 15 * MS
+    account.meter.check(begun + 20 * MS)
+    assert account.process.courteous
+    account.process.delayed = 90 * MS
+    account.process.cpu = 25 * MS
+    account.meter.check(begun + 150 * MS)
+    assert account.expired == []
+    account.meter.check(begun + 195 * MS)
+    assert account.expired == ["burns"]
+
+
+async def test_wall_time_is_lengthened_by_so_much_and_no_more(account: Account) -> None:
+    begun = time.monotonic_ns()
+    account.begin(1000, "burns", wall_ms=100)
+    account.process.cpu = 15 * MS
+    account.meter.check(begun + 20 * MS)
+    for late_ms in (150, 300):
+        account.process.delayed += 1000 * MS
+        account.meter.check(begun + late_ms * MS)
+        assert account.expired == []
+    account.process.delayed += 1000 * MS
+    account.meter.check(begun + 510 * MS)
+    assert account.expired == ["burns"]
+
+
+async def test_who_only_waits_for_a_core_like_others_has_its_wall_time(account: Account) -> None:
+    begun = time.monotonic_ns()
+    account.begin(1000, "waits", wall_ms=100)
+    account.process.delayed = 90 * MS
+    account.meter.check(begun + 101 * MS)
+    assert account.expired == ["waits"]
