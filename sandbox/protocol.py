@@ -339,8 +339,8 @@ def decode_credit(payload: bytes) -> int:
     return int.from_bytes(payload, "little")
 
 
-_STEP: Final = 2048
-"""Bytes between two looks at how many frames there are: 170 at most."""
+_STEP: Final = 512
+"""Bytes between two looks at how many frames there are: 42 at most."""
 
 
 class Decoder:

@@ -49,7 +49,7 @@ LINE_COST = 32
 PACE_UNITS = 4096
 """A frame is one unit, and so is a read and each 256 bytes of metadata; after so many the pace is
 looked at."""
-AT_ONCE = 256
+AT_ONCE = 64
 """Frames that are taken in at one turn of the event loop; a read may bring many thousand."""
 UNIT_NS = 500
 """CPU time that honest code needs for a unit at least. Bytes prepared once and written again and
