@@ -9,7 +9,8 @@ from __future__ import annotations
 from ipaddress import IPv6Address
 from itertools import islice
 from typing import Final, Protocol
-from weakref import WeakKeyDictionary
+
+from gateway.edge.listeners import OfListener
 
 LOOKED_AT: Final = 64
 """Connections of an address that are looked at, at most, to find one that is idle."""
@@ -64,15 +65,8 @@ class Crowd:
         return False
 
 
-_crowds: WeakKeyDictionary[object, Crowd] = WeakKeyDictionary()
-
-
-def crowd_of(listener: object) -> Crowd:
-    """The crowd of a listener, for which any object of its own may stand."""
-    crowd = _crowds.get(listener)
-    if crowd is None:
-        crowd = _crowds[listener] = Crowd()
-    return crowd
+crowd_of: Final = OfListener(Crowd)
+"""The crowd of a listener."""
 
 
 def neighbourhood(address: str) -> str:

@@ -6,7 +6,8 @@ A head may be large, and it may take its time; not both on thousands of connecti
 from __future__ import annotations
 
 from typing import Final, Protocol
-from weakref import WeakKeyDictionary
+
+from gateway.edge.listeners import OfListener
 
 FREE: Final = 8 * 1024
 """Bytes of a head that are not counted: nearly all heads are smaller."""
@@ -67,12 +68,5 @@ class Unfinished:
         max(held, key=lambda holder: held[holder]).head_is_too_much()
 
 
-_known: WeakKeyDictionary[object, Unfinished] = WeakKeyDictionary()
-
-
-def unfinished_of(listener: object) -> Unfinished:
-    """The heads of a listener, for which any object of its own may stand."""
-    found = _known.get(listener)
-    if found is None:
-        found = _known[listener] = Unfinished()
-    return found
+unfinished_of: Final = OfListener(Unfinished)
+"""The heads of a listener."""
