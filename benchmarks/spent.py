@@ -30,6 +30,7 @@ ROOMS = (
     ("gateway/admission/", "admission: the permit"),
     ("gateway/pool/", "pool: the instance and its wire"),
     ("sandbox/protocol", "wire: frames and their codec"),
+    ("sandbox/payloads", "wire: frames and their codec"),
     ("sandbox/supervisor/", "watchdog: CPU clocks and timers"),
     ("gateway/telemetry/", "telemetry: metrics, access log, tail"),
     ("gateway/bindings/", "bindings: hops"),

@@ -23,7 +23,7 @@ from gateway.model.script import ScriptKey
 from gateway.model.websocket import Pace
 from gateway.observer import Observer
 from sandbox import Outcome
-from sandbox.protocol import ResponseHead
+from sandbox.payloads import ResponseHead
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from sandbox import Outcome
-from sandbox.protocol import Failed
+from sandbox.payloads import Failed
 
 
 class WaypostError(Exception):

@@ -6,7 +6,7 @@ plans or databases.
 
 from __future__ import annotations
 
-from sandbox import protocol
+from sandbox import payloads, protocol
 from sandbox.doctor import examine_host
 from sandbox.errors import (
     HostUnfit,
@@ -52,6 +52,7 @@ __all__ = [
     "examine_host",
     "host_level",
     "missing_barriers",
+    "payloads",
     "protocol",
     "reaches",
 ]

@@ -31,7 +31,7 @@ from gateway.telemetry.endings import EXPIRED, REVOKED
 from gateway.telemetry.filters import MAX_FILTERS, Filters, TailFilter
 from gateway.telemetry.sessions import Session, SessionsFull
 from gateway.telemetry.trace import overload_item
-from sandbox.protocol import Close
+from sandbox.payloads import Close
 
 PROTOCOL: Final = "trace-v1"
 PATH: Final = f"{CLOUDFLARE_PREFIX}/tails/{{tail}}"

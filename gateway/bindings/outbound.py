@@ -38,7 +38,7 @@ from gateway.bindings.requests import (
 from gateway.bindings.shares import Shares, Turns
 from gateway.config import Egress
 from gateway.model.http import HeaderList
-from sandbox.protocol import FetchedHead, FetchHead
+from sandbox.payloads import FetchedHead, FetchHead
 
 __all__ = ["MAX_REDIRECTS", "Outbound", "OutboundError", "OutboundResponse"]
 

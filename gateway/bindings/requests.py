@@ -14,7 +14,7 @@ import httpx
 from gateway.bindings.decoding import ACCEPTED
 from gateway.bindings.errors import OutboundError
 from gateway.model.http import HeaderList
-from sandbox.protocol import FetchHead
+from sandbox.payloads import FetchHead
 
 MAX_URL: Final = 16 * 1024
 """Longest URL, characters."""

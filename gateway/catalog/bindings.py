@@ -23,7 +23,7 @@ from gateway.catalog.errors import (
     VariableTooLarge,
 )
 from gateway.model.script import Binding
-from sandbox import protocol
+from sandbox import payloads
 
 SECRET: Final = "secret_text"  # noqa: S105
 MAX_BINDINGS: Final = 128
@@ -94,7 +94,7 @@ def check_size(bindings: tuple[Binding, ...]) -> None:
     if len(bindings) > MAX_BINDINGS:
         raise TooManyBindings(f"{len(bindings)} bindings are more than the {MAX_BINDINGS} allowed")
     try:
-        size = len(protocol.encode_metadata({item.name: item.value for item in bindings}))
+        size = len(payloads.encode_metadata({item.name: item.value for item in bindings}))
     except (ValueError, OverflowError, RecursionError, msgspec.MsgspecError) as error:
         raise BadUpload(f"a binding's value cannot be passed on: {error}") from None
     if size > MAX_ENV:

@@ -6,14 +6,14 @@ from typing import Protocol
 
 from gateway.model.plan import Limits
 from gateway.model.script import Version
-from sandbox import protocol
+from sandbox import payloads
 
 
 class Candidate(Protocol):
     """A started instance of a version that does not serve yet."""
 
     @property
-    def ready(self) -> protocol.Ready:
+    def ready(self) -> payloads.Ready:
         """What the instance said when it had loaded the code."""
 
     @property
@@ -37,7 +37,7 @@ class Launcher(Protocol):
 class Unstarted:
     """In place of an instance, for a version that is stored only."""
 
-    ready = protocol.Ready("worker", False, [])
+    ready = payloads.Ready("worker", False, [])
     startup_ms = 0
 
     def adopt(self) -> None:

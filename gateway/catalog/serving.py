@@ -28,7 +28,7 @@ from gateway.errors import ControlError, StartFailed
 from gateway.model.script import JAVASCRIPT, Deployment, Script, ScriptKey, Tenant, Version
 from gateway.observer import Changes
 from gateway.store.base import CatalogStore, VersionStore
-from sandbox.protocol import Failed
+from sandbox.payloads import Failed
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from gateway.model.invocation import Invocation
 if TYPE_CHECKING:
     from gateway.edge.asgi import Edge
     from gateway.edge.connection import HttpConnection
-    from sandbox.protocol import ResponseHead
+    from sandbox.payloads import ResponseHead
 
 MAX_KEPT: Final = 1024
 """Heads of answers that are remembered on a node."""

@@ -28,7 +28,7 @@ from wsproto.frame_protocol import (
 
 from gateway.edge.cork import CorkedTransport
 from gateway.model.websocket import UNPACED, Pace, Part
-from sandbox.protocol import LOST, MAX_CLOSE_REASON, NO_CODE, Close
+from sandbox.payloads import LOST, MAX_CLOSE_REASON, NO_CODE, Close
 
 MAX_INBOX: Final = 64 * 1024
 """Bytes that wait for the tenant before the client is not read any more."""

@@ -8,7 +8,7 @@ from gateway.model.http import Request
 from gateway.model.route import Route
 from gateway.model.websocket import Traffic
 from sandbox import Outcome
-from sandbox.protocol import ExceptionRecord, LogRecord
+from sandbox.payloads import ExceptionRecord, LogRecord
 
 
 class Invocation(msgspec.Struct):

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
-from sandbox.protocol import Close
+from sandbox.payloads import Close
 
 OPEN_SOCKET: Final = "waypost.open_socket"
 """Key of the ASGI scope under which the control API finds an :class:`Opener`."""

@@ -28,6 +28,7 @@ from sandbox import (
     SandboxSpec,
     Supervisor,
     Watchdog,
+    payloads,
     protocol,
 )
 from sandbox.protocol import FrameType
@@ -165,7 +166,7 @@ class Compiler:
             now_ns=time.monotonic_ns(),
         )
         try:
-            init = protocol.Init(
+            init = payloads.Init(
                 [(module.name, len(module.content)) for module in modules],
                 "",
                 None,
@@ -174,7 +175,7 @@ class Compiler:
                 "",
                 compiles=True,
             )
-            transport.write(protocol.encode_struct(FrameType.INIT, 0, init))
+            transport.write(payloads.encode_struct(FrameType.INIT, 0, init))
             for module in modules:
                 transport.writelines(frames_of(module.content))
             transport.write(protocol.encode(FrameType.BODY, 0, b"", protocol.END))

@@ -20,17 +20,9 @@ from gateway.model.route import Route
 from gateway.pool.exchange import Exchange, protocol_violation
 from gateway.pool.logroom import LogRoom
 from gateway.pool.passage import LARGE, Passage, Sink
-from sandbox import ProtocolError, protocol
-from sandbox.protocol import (
-    ExceptionRecord,
-    Failed,
-    FetchOwner,
-    Frame,
-    FrameType,
-    LogRecord,
-    Ready,
-    ResponseHead,
-)
+from sandbox import ProtocolError, payloads, protocol
+from sandbox.payloads import ExceptionRecord, Failed, FetchOwner, LogRecord, Ready, ResponseHead
+from sandbox.protocol import Frame, FrameType
 
 logger = logging.getLogger(__name__)
 
@@ -380,7 +372,7 @@ class Channel(asyncio.Protocol):
 
     def _read_head(self, encoded: bytes) -> ResponseHead:
         self._units += len(encoded) >> 8
-        head = protocol.decode_struct(ResponseHead, encoded)
+        head = payloads.decode_struct(ResponseHead, encoded)
         if len(encoded) <= MAX_KNOWN_BYTES:
             if len(self._heads) >= MAX_KNOWN:
                 self._heads.clear()
@@ -391,21 +383,21 @@ class Channel(asyncio.Protocol):
         # Not even decoded when it would be dropped: a flood of them is to cost little.
         if exchange.takes_logs(len(payload)):
             self._units += len(payload) >> 8
-            exchange.on_log(protocol.decode_struct(LogRecord, payload), len(payload))
+            exchange.on_log(payloads.decode_struct(LogRecord, payload), len(payload))
 
     def _exception(self, payload: bytes, exchange: Exchange) -> None:
         self._units += len(payload) >> 8
         if exchange.takes_exceptions:
-            record = protocol.decode_struct(ExceptionRecord, payload)
+            record = payloads.decode_struct(ExceptionRecord, payload)
             exchange.on_exception(record, len(payload))
             self._on_exception(exchange, record)
 
     def _connection(self, frame: Frame) -> None:
         kind = frame.type
         if kind == FrameType.READY:
-            self._on_ready(protocol.decode_struct(Ready, frame.payload))
+            self._on_ready(payloads.decode_struct(Ready, frame.payload))
         elif kind == FrameType.FAILED:
-            self._on_ready(protocol.decode_struct(Failed, frame.payload))
+            self._on_ready(payloads.decode_struct(Failed, frame.payload))
         elif kind == FrameType.LOG:
             exchange = self._oldest()
             if exchange is not None:
@@ -429,13 +421,13 @@ class Channel(asyncio.Protocol):
 
     def _fetch(self, frame: Frame, serving: Subrequests, *, ended: bool) -> None:
         self._units += len(frame.payload) >> 8
-        exchange = self.exchanges.get(protocol.decode_struct(FetchOwner, frame.payload).invocation)
+        exchange = self.exchanges.get(payloads.decode_struct(FetchOwner, frame.payload).invocation)
         if exchange is None:
             self._strays += 1
             if self._strays > MAX_STRAYS:
                 raise ProtocolError("subrequests without end, for invocations that are over")
-            error = protocol.FetchError("invocation_over", "The invocation is over.")
-            self.send(protocol.encode_struct(FrameType.FETCH_ERROR, frame.stream, error))
+            error = payloads.FetchError("invocation_over", "The invocation is over.")
+            self.send(payloads.encode_struct(FrameType.FETCH_ERROR, frame.stream, error))
         else:
             serving.on_fetch(frame.stream, frame.payload, exchange, ended=ended)
 

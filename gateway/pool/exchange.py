@@ -12,8 +12,9 @@ from gateway.pool.inbox import Inbox
 from gateway.pool.logroom import LOG_PARTS, Holding, count_parts
 from gateway.pool.passage import Sink
 from gateway.pool.socket import WireSocket
-from sandbox import Charge, Meter, ProtocolError, protocol
-from sandbox.protocol import Close, ExceptionRecord, FrameType, LogRecord, ResponseHead
+from sandbox import Charge, Meter, ProtocolError, payloads, protocol
+from sandbox.payloads import Close, ExceptionRecord, LogRecord, ResponseHead
+from sandbox.protocol import FrameType
 
 if TYPE_CHECKING:
     from gateway.model.http import Request
@@ -219,7 +220,7 @@ class Exchange:
         """RESPONSE frame."""
         if self.head is not None:
             raise protocol_violation("a second response head")
-        self.head = protocol.decode_struct(ResponseHead, payload)
+        self.head = payloads.decode_struct(ResponseHead, payload)
         self.ended = bool(flags & protocol.END)
         if self.wire is not None:
             self.wire.opened = self.head.status == 101 and not self.ended

@@ -30,9 +30,10 @@ from gateway.pool.exchange import Exchange, as_refusal
 from gateway.pool.socket import GOING_AWAY
 from gateway.pool.subrequests import Fetcher, WireSubrequests
 from sandbox import Meter, Outcome, ProtocolError, Sandbox, Watchdog, classify_exit, protocol
-from sandbox.protocol import ExceptionRecord, Failed, FrameType, Init, Ready
+from sandbox.payloads import Close, ExceptionRecord, Failed, Init, Ready, RequestHead, encode_struct
+from sandbox.protocol import FrameType
 
-_GOING_AWAY = protocol.Close(GOING_AWAY, "The worker is being replaced.")
+_GOING_AWAY = Close(GOING_AWAY, "The worker is being replaced.")
 EXIT_WAIT_SECONDS = 2.0
 SHUTDOWN_CPU_NS = 100_000_000
 SHUTDOWN_SECONDS = 1.0
@@ -162,9 +163,9 @@ class Instance:
             # Of thousands of modules with long names, the sizes may be what is too much.
             with contextlib.suppress(ProtocolError):
                 sized = msgspec.structs.replace(init, bytecode=list(bytecode.sizes))
-                first = protocol.encode_struct(FrameType.INIT, 0, sized)
+                first = encode_struct(FrameType.INIT, 0, sized)
                 files.insert(0, bytecode.content)
-        self.channel.send(first or protocol.encode_struct(FrameType.INIT, 0, init))
+        self.channel.send(first or encode_struct(FrameType.INIT, 0, init))
         for content in files:
             for start in range(0, len(content), protocol.CHUNK):
                 chunk = content[start : start + protocol.CHUNK]
@@ -216,7 +217,7 @@ class Instance:
         exchange.meter = self.meter
         if self.in_flight == 1:
             self.channel.pace_from(self.meter.last_cpu_ns)
-        head = protocol.RequestHead(
+        head = RequestHead(
             request.method,
             request.scheme,
             request.authority,
@@ -230,7 +231,7 @@ class Instance:
             (request.scheduled.cron, request.scheduled.time_ms) if request.scheduled else None,
         )
         flags = protocol.END if request.receive is None else 0
-        self.channel.send(protocol.encode_struct(FrameType.REQUEST, exchange.stream, head, flags))
+        self.channel.send(encode_struct(FrameType.REQUEST, exchange.stream, head, flags))
         return exchange
 
     def settle(self, exchange: Exchange) -> int:

@@ -17,7 +17,7 @@ from gateway.pool.instance import Instance
 from gateway.pool.pool import Pool
 from gateway.pool.socket import Relay, WireSocket, close_for
 from sandbox import Outcome, protocol
-from sandbox.protocol import ResponseHead
+from sandbox.payloads import ResponseHead
 
 MIB = 1 << 20
 CANCEL_GRACE_SECONDS = 2.0

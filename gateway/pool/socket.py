@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.errors import LimitExceeded, TenantFailed, WaypostError
 from gateway.model.websocket import Part, Socket, Traffic
-from sandbox import ProtocolError, protocol
-from sandbox.protocol import LOST, MAX_CLOSE_REASON, MESSAGE_COST, NO_CODE, Close, FrameType
+from sandbox import ProtocolError, payloads, protocol
+from sandbox.payloads import LOST, MAX_CLOSE_REASON, NO_CODE, Close
+from sandbox.protocol import MESSAGE_COST, FrameType
 
 if TYPE_CHECKING:
     from gateway.pool.channel import Channel
@@ -99,10 +100,10 @@ class WireSocket:
 
     def on_close(self, payload: bytes) -> None:
         """CLOSE frame."""
-        close = protocol.decode_struct(Close, payload)
+        close = payloads.decode_struct(Close, payload)
         if not self.opened or self.closed is not None:
             raise _violation("the close of a WebSocket that is not open")
-        if close.code != NO_CODE and not protocol.may_close_with(close.code):
+        if close.code != NO_CODE and not payloads.may_close_with(close.code):
             raise _violation("a close code that may not be sent")
         if len(close.reason.encode("utf-8", "surrogatepass")) > MAX_CLOSE_REASON:
             raise _violation("a close reason that is too long")
@@ -148,7 +149,7 @@ class WireSocket:
         """Tell the tenant how it ended; the first time counts."""
         if not self.close_sent:
             self.close_sent = True
-            self._channel.send(protocol.encode_struct(FrameType.CLOSE, self._stream, close))
+            self._channel.send(payloads.encode_struct(FrameType.CLOSE, self._stream, close))
 
 
 class Relay:

@@ -13,8 +13,8 @@ from gateway.model.script import JAVASCRIPT, Bytecode, Version
 from gateway.pool.bytecode import Compiler, CompilerStore
 from gateway.pool.instance import Instance
 from gateway.pool.subrequests import Fetcher
-from sandbox import MIB, SandboxSpec, Supervisor, Watchdog, protocol
-from sandbox.protocol import Ready
+from sandbox import MIB, SandboxSpec, Supervisor, Watchdog, payloads
+from sandbox.payloads import Ready
 
 logger = logging.getLogger(__name__)
 
@@ -156,8 +156,8 @@ def _fitting(bytecode: Bytecode | None, spec: SandboxSpec) -> Bytecode | None:
     return bytecode
 
 
-def _init(version: Version) -> protocol.Init:
-    return protocol.Init(
+def _init(version: Version) -> payloads.Init:
+    return payloads.Init(
         modules=[(module.name, len(module.content)) for module in version.modules],
         main=version.main_module,
         entrypoint=version.entrypoint,

@@ -10,8 +10,9 @@ from typing import Protocol
 from gateway.pool.channel import MAX_SUBREQUESTS_OPEN, Channel
 from gateway.pool.exchange import Exchange, protocol_violation
 from gateway.pool.inbox import Inbox
-from sandbox import protocol
-from sandbox.protocol import FetchedHead, FetchError, FetchHead, FrameType
+from sandbox import payloads, protocol
+from sandbox.payloads import FetchedHead, FetchError, FetchHead
+from sandbox.protocol import FrameType
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +91,7 @@ class WireSubrequests:
                 "one instance may be under way at once.",
             )
             return
-        head = protocol.decode_struct(FetchHead, payload)
+        head = payloads.decode_struct(FetchHead, payload)
         call = self._calls[stream] = _Call(exchange)
         # Said now: when the task begins, a short body may have ended already.
         call.has_body = not ended
@@ -143,7 +144,7 @@ class WireSubrequests:
 
     def _refuse(self, stream: int, code: str, message: str) -> None:
         error = FetchError(code, message)
-        self._channel.send(protocol.encode_struct(FrameType.FETCH_ERROR, stream, error))
+        self._channel.send(payloads.encode_struct(FrameType.FETCH_ERROR, stream, error))
 
     async def _perform(self, stream: int, head: FetchHead, call: _Call) -> None:
         body = self._tenant_body(stream, call) if call.has_body else None
@@ -189,7 +190,7 @@ class WireSubrequests:
 
     async def _answer(self, stream: int, answer: Fetched, call: _Call) -> None:
         await self._channel.room()
-        self._channel.send(protocol.encode_struct(FrameType.FETCHED, stream, answer.head))
+        self._channel.send(payloads.encode_struct(FrameType.FETCHED, stream, answer.head))
         async for data in answer.chunks():
             for start in range(0, len(data), protocol.CHUNK):
                 chunk = data[start : start + protocol.CHUNK]

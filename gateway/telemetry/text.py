@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from sandbox.protocol import LogRecord
+from sandbox.payloads import LogRecord
 
 # DEL, C1 controls and the marks that reorder or break lines, as UTF-8. JSON already escapes C0.
 _UNSAFE: Final = re.compile(

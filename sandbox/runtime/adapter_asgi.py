@@ -7,7 +7,7 @@ from collections.abc import Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
-from sandbox.protocol import RequestHead
+from sandbox.payloads import RequestHead
 from sandbox.runtime.asgi_socket import SocketExchange, socket_scope
 from sandbox.runtime.context import Invocation
 from sandbox.runtime.env import env

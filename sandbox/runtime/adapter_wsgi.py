@@ -10,7 +10,8 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 from wsgiref.util import FileWrapper
 
-from sandbox.protocol import FrameType, HeaderList, RequestHead, encode
+from sandbox.payloads import HeaderList, RequestHead
+from sandbox.protocol import FrameType, encode
 from sandbox.runtime.channel import IncomingBody
 from sandbox.runtime.context import Invocation
 from sandbox.runtime.env import env

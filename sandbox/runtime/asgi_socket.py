@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from typing import Any
 
-from sandbox.protocol import LOST, HeaderList
+from sandbox.payloads import LOST, HeaderList
 from sandbox.runtime.context import Invocation
 from sandbox.runtime.headers import check_status, encode_pairs
 from sandbox.runtime.sockets import SocketClosed, SocketWire

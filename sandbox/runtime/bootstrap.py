@@ -12,17 +12,8 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from sandbox.errors import ProtocolError
-from sandbox.protocol import (
-    END,
-    VERSION,
-    Failed,
-    FrameType,
-    Hello,
-    Init,
-    Ready,
-    decode_struct,
-    encode_struct,
-)
+from sandbox.payloads import Failed, Hello, Init, Ready, decode_struct, encode_struct
+from sandbox.protocol import END, VERSION, FrameType
 from sandbox.runtime import aliases, bytecode, console, loader, rehearsal
 from sandbox.runtime.adapter import Adapter
 from sandbox.runtime.channel import Channel

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from sandbox.protocol import HeaderList
+from sandbox.payloads import HeaderList
 from sandbox.runtime.workers.fetching import fetch
 from sandbox.runtime.workers.request import Request
 from sandbox.runtime.workers.response import FetchResponse

@@ -12,14 +12,8 @@ import traceback
 from collections.abc import Mapping
 from typing import Any
 
-from sandbox.protocol import (
-    MAX_DEPTH,
-    MAX_ITEMS,
-    FrameType,
-    LogRecord,
-    encode,
-    encode_metadata,
-)
+from sandbox.payloads import MAX_DEPTH, MAX_ITEMS, LogRecord, encode_metadata
+from sandbox.protocol import FrameType, encode
 from sandbox.runtime.channel import Channel
 from sandbox.runtime.context import current
 from sandbox.runtime.trace import clean

@@ -11,17 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar, copy_context
 from typing import TYPE_CHECKING, Any
 
-from sandbox.protocol import (
-    END,
-    MAX_FIELDS,
-    MAX_METADATA,
-    FrameType,
-    RequestHead,
-    ResponseHead,
-    encode,
-    encode_answer,
-    encode_metadata,
-)
+from sandbox.payloads import MAX_FIELDS, RequestHead, ResponseHead, encode_metadata
+from sandbox.protocol import END, MAX_METADATA, FrameType, encode, encode_answer
 from sandbox.runtime.channel import IncomingBody, OutgoingBody
 from sandbox.runtime.sockets import SocketWire
 from sandbox.runtime.trace import CpuLimitExceeded

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from http.client import HTTPMessage
 from typing import Any
 
-from sandbox.protocol import HeaderList
+from sandbox.payloads import HeaderList
 
 _NAME = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _BAD_VALUE = re.compile(rb"[\r\n\0]")

@@ -14,15 +14,8 @@ from collections import deque
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from sandbox.protocol import (
-    END,
-    Frame,
-    FrameType,
-    RequestHead,
-    decode_credit,
-    decode_struct,
-    encode_struct,
-)
+from sandbox.payloads import RequestHead, decode_struct, encode_struct
+from sandbox.protocol import END, Frame, FrameType, decode_credit
 from sandbox.runtime import console
 from sandbox.runtime.adapter import Adapter
 from sandbox.runtime.channel import Channel

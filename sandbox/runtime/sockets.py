@@ -8,22 +8,24 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from sandbox.payloads import (
+    LOST,
+    MAX_CLOSE_REASON,
+    NO_CODE,
+    Close,
+    decode_struct,
+    encode_struct,
+    may_close_with,
+)
 from sandbox.protocol import (
     CHUNK,
     END,
-    LOST,
-    MAX_CLOSE_REASON,
     MESSAGE_COST,
-    NO_CODE,
     WINDOW,
-    Close,
     Frame,
     FrameType,
-    decode_struct,
     encode,
     encode_credit,
-    encode_struct,
-    may_close_with,
 )
 from sandbox.runtime.channel import Channel, OutgoingBody
 

@@ -9,21 +9,17 @@ import asyncio
 from collections.abc import AsyncIterable
 from typing import TYPE_CHECKING
 
-from sandbox.protocol import (
-    END,
+from sandbox.payloads import (
     MAX_FIELDS,
     MAX_NAME,
     FetchedHead,
     FetchHead,
-    Frame,
-    FrameType,
     HeaderList,
-    decode_credit,
     decode_struct,
-    encode,
     encode_struct,
 )
-from sandbox.protocol import FetchError as FetchErrorRecord
+from sandbox.payloads import FetchError as FetchErrorRecord
+from sandbox.protocol import END, Frame, FrameType, decode_credit, encode
 from sandbox.runtime.channel import Channel, IncomingBody, OutgoingBody
 
 if TYPE_CHECKING:

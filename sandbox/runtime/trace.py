@@ -7,7 +7,7 @@ import time
 import traceback
 from types import TracebackType
 
-from sandbox.protocol import ExceptionRecord
+from sandbox.payloads import ExceptionRecord
 
 MAX_STACK = 16 * 1024
 MAX_MESSAGE = 4 * 1024

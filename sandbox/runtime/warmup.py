@@ -18,17 +18,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from sandbox.protocol import (
-    END,
-    FROM_INSTANCE,
-    Decoder,
-    ExceptionRecord,
-    FrameType,
-    RequestHead,
-    decode_struct,
-    encode,
-    encode_struct,
-)
+from sandbox.payloads import ExceptionRecord, RequestHead, decode_struct, encode_struct
+from sandbox.protocol import END, FROM_INSTANCE, Decoder, FrameType, encode
 from sandbox.runtime import aliases, console, samples, vendored
 from sandbox.runtime.adapter import Adapter
 from sandbox.runtime.channel import Channel

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Final
 
 SANDBOX_DIR: Final = Path(__file__).resolve().parent.parent
-_RUNTIME_FILES: Final = ("errors.py", "outcome.py", "protocol.py", "spec.py", "runtime")
+_RUNTIME_FILES: Final = (
+    "errors.py", "outcome.py", "payloads.py", "protocol.py", "spec.py", "runtime",
+)  # fmt: skip
 _ALWAYS: Final = ("msgspec",)
 _REQUIREMENT: Final = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[([^\]]*)\])?")
 _EXTRA_MARKER: Final = re.compile(r"extra\s*==\s*['\"]([^'\"]+)['\"]")

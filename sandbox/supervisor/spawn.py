@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, NoReturn, Protocol
 
-from sandbox import protocol
+from sandbox import payloads, protocol
 from sandbox.errors import JailError
 from sandbox.jail import (
     credentials,
@@ -224,8 +224,8 @@ def _insecure_steps(recipe: Recipe, birth: Birth) -> list[Step]:
 
 
 def _report(wire: int, error: JailError) -> None:
-    failed = protocol.Failed("jail", error.step, error.why, "", None, None)
-    os.write(wire, protocol.encode_struct(protocol.FrameType.FAILED, 0, failed))
+    failed = payloads.Failed("jail", error.step, error.why, "", None, None)
+    os.write(wire, payloads.encode_struct(protocol.FrameType.FAILED, 0, failed))
 
 
 def _guard(wire: int, act: Callable[[], None]) -> None:
@@ -253,8 +253,8 @@ def _forget_supervisor(recipe: Recipe) -> None:
 
 
 def _say_hello() -> None:
-    hello = protocol.Hello(protocol.VERSION)
-    os.write(fds.WIRE, protocol.encode_struct(protocol.FrameType.HELLO, 0, hello))
+    hello = payloads.Hello(protocol.VERSION)
+    os.write(fds.WIRE, payloads.encode_struct(protocol.FrameType.HELLO, 0, hello))
 
 
 def become_instance(recipe: Recipe, birth: Birth) -> NoReturn:

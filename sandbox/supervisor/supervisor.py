@@ -14,7 +14,8 @@ from sandbox import doctor, ladder
 from sandbox.errors import HostUnfit, JailError, SandboxError, SpawnError, SupervisorDown
 from sandbox.jail import rlimits
 from sandbox.outcome import ExitStatus
-from sandbox.protocol import HEADER, HEADER_SIZE, VERSION, Failed, FrameType, Hello, decode_struct
+from sandbox.payloads import Failed, Hello, decode_struct
+from sandbox.protocol import HEADER, HEADER_SIZE, VERSION, FrameType
 from sandbox.spec import SandboxSpec, SupervisorSettings
 from sandbox.supervisor import cgroups, cpuclock, runtime_files, verify
 from sandbox.supervisor.control import ZygoteProcess

@@ -7,7 +7,9 @@ import sys
 
 import atheris
 
-with atheris.instrument_imports(include=["gateway.pool", "sandbox.protocol", "tests.fuzz.wire"]):
+FUZZED = ["gateway.pool", "sandbox.payloads", "sandbox.protocol", "tests.fuzz.wire"]
+
+with atheris.instrument_imports(include=FUZZED):
     from tests.fuzz.wire import hear
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import ProtocolError, protocol
+from sandbox import ProtocolError, payloads
 from tests.fuzz.wire import CORPUS, hear, seeds
 
 ROUNDS = 4000
@@ -63,6 +63,6 @@ def test_coverage_guided_inputs_find_nothing_new(tmp_path: Path) -> None:
     for name, data in seeds().items():
         (start / name).write_bytes(b"\x00" + data)
     command = [sys.executable, "-m", "tests.fuzz.guided", f"-runs={RUNS}", "-seed=7", "-timeout=5"]
-    command += [f"-artifact_prefix={tmp_path}/", f"-max_len={protocol.MAX_ITEMS * 8}"]
+    command += [f"-artifact_prefix={tmp_path}/", f"-max_len={payloads.MAX_ITEMS * 8}"]
     done = subprocess.run([*command, str(start), str(CORPUS)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-4000:]

@@ -18,16 +18,9 @@ from gateway.pool.channel import MAX_UNREAD, MAX_UNREAD_EACH, Channel
 from gateway.pool.exchange import Exchange
 from gateway.pool.logroom import LOG_BYTES, LOG_PARTS
 from gateway.pool.subrequests import WireSubrequests
-from sandbox import ProtocolError, protocol
-from sandbox.protocol import (
-    Close,
-    ExceptionRecord,
-    FetchedHead,
-    FetchHead,
-    FrameType,
-    LogRecord,
-    ResponseHead,
-)
+from sandbox import ProtocolError, payloads, protocol
+from sandbox.payloads import Close, ExceptionRecord, FetchedHead, FetchHead, LogRecord, ResponseHead
+from sandbox.protocol import FrameType
 
 CORPUS = Path(__file__).parent / "corpus"
 ROUTE = Route(
@@ -178,7 +171,7 @@ async def hear(data: bytes) -> list[ProtocolError | None]:
 def seeds() -> dict[str, bytes]:
     """Inputs that reach each kind of frame, by name."""
     plain, socket = 2, 4
-    struct, encode = protocol.encode_struct, protocol.encode
+    struct, encode = payloads.encode_struct, protocol.encode
     head = struct(FrameType.RESPONSE, plain, ResponseHead(200, [(b"a", b"b")]))
     end = protocol.END
     fetch = struct(FrameType.FETCH, 1, FetchHead(plain, "POST", "http://o/", [(b"a", b"b")]))
@@ -190,7 +183,7 @@ def seeds() -> dict[str, bytes]:
         + encode(FrameType.BODY, plain, b"body", end)
         + encode(FrameType.DONE, plain),
         "whole_answer": protocol.encode_answer(
-            plain, protocol.encode_metadata(ResponseHead(200, [(b"a", b"b")])), b"body"
+            plain, payloads.encode_metadata(ResponseHead(200, [(b"a", b"b")])), b"body"
         ),
         "log": struct(FrameType.LOG, plain, log) + struct(FrameType.LOG, 0, log),
         "exception": struct(FrameType.EXCEPTION, plain, raised) + encode(FrameType.DONE, plain),

@@ -7,21 +7,15 @@ import json
 from typing import Any, Final
 
 from sandbox import ExitStatus, Sandbox, SandboxSpec, Supervisor
-from sandbox.protocol import (
-    END,
-    FROM_INSTANCE,
-    Decoder,
+from sandbox.payloads import (
     ExceptionRecord,
     Failed,
-    Frame,
-    FrameType,
     Init,
     RequestHead,
     decode_struct,
-    encode,
     encode_struct,
-    split_answer,
 )
+from sandbox.protocol import END, FROM_INSTANCE, Decoder, Frame, FrameType, encode, split_answer
 
 STREAM: Final = 2
 SERVE: Final = """

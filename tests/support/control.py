@@ -21,7 +21,7 @@ from gateway.model.plan import Limits
 from gateway.model.script import Script, ScriptKey, Version
 from gateway.store.sqlite import SqliteStore
 from sandbox import Outcome
-from sandbox.protocol import Failed, Ready
+from sandbox.payloads import Failed, Ready
 
 OPERATOR = "wp_operator-token-for-tests-only"
 NAMESPACES = "/client/v4/accounts/{account}/workers/dispatch/namespaces"

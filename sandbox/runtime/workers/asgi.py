@@ -7,7 +7,7 @@ import importlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from sandbox.protocol import HeaderList
+from sandbox.payloads import HeaderList
 from sandbox.runtime.adapter_asgi import AsgiAdapter, Message, make_scope
 from sandbox.runtime.asgi_socket import SocketExchange, socket_scope
 from sandbox.runtime.context import require_current

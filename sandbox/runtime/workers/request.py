@@ -7,7 +7,7 @@ from http import HTTPMethod
 from typing import Any
 from urllib.parse import urlsplit
 
-from sandbox.protocol import HeaderList, RequestHead
+from sandbox.payloads import HeaderList, RequestHead
 from sandbox.runtime.context import Invocation
 from sandbox.runtime.headers import Headers, encode_pairs
 

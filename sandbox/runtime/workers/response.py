@@ -6,7 +6,7 @@ import json
 from typing import Any
 from urllib.parse import quote
 
-from sandbox.protocol import FetchedHead, HeaderList
+from sandbox.payloads import FetchedHead, HeaderList
 from sandbox.runtime.channel import IncomingBody
 from sandbox.runtime.headers import Headers, check_status, encode_pairs
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
-from sandbox.protocol import LOST
+from sandbox.payloads import LOST
 from sandbox.runtime.context import Invocation, current_or_none
 from sandbox.runtime.sockets import Message, SocketWire
 

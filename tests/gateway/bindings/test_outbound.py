@@ -18,7 +18,7 @@ from gateway.bindings.hops import Hops
 from gateway.bindings.outbound import MAX_REDIRECTS, Outbound, OutboundError
 from gateway.bindings.requests import MAX_REPLAY
 from gateway.config import Egress
-from sandbox.protocol import FetchedHead, FetchHead
+from sandbox.payloads import FetchedHead, FetchHead
 
 pytestmark = pytest.mark.anyio
 

@@ -16,7 +16,7 @@ from gateway.bindings.hops import Hops
 from gateway.bindings.outbound import Outbound, OutboundError
 from gateway.bindings.shares import Shares, Turns
 from gateway.config import Egress
-from sandbox.protocol import FetchHead
+from sandbox.payloads import FetchHead
 
 from .conftest import Origin
 

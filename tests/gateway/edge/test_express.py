@@ -9,7 +9,7 @@ from gateway.edge import express
 from gateway.edge.head import HeadReader, LastHead
 from gateway.errors import BadRequest
 from gateway.model.http import HeaderList
-from sandbox.protocol import ResponseHead
+from sandbox.payloads import ResponseHead
 
 PLAIN: HeaderList = [(b"Content-Type", b"text/plain"), (b"X-One", b"1")]
 

@@ -26,17 +26,17 @@ from gateway.pool.channel import (
 from gateway.pool.exchange import Exchange
 from gateway.pool.logroom import LOG_BYTES, ROOM_PARTS
 from gateway.pool.subrequests import WireSubrequests
-from sandbox import ProtocolError, protocol
-from sandbox.protocol import (
+from sandbox import ProtocolError, payloads, protocol
+from sandbox.payloads import (
     ExceptionRecord,
     Failed,
     FetchedHead,
     FetchHead,
-    FrameType,
     LogRecord,
     Ready,
     ResponseHead,
 )
+from sandbox.protocol import FrameType
 
 pytestmark = pytest.mark.anyio
 
@@ -145,11 +145,11 @@ async def wire() -> AsyncIterator[Wire]:
 
 
 def response(stream: int, *, flags: int = 0) -> bytes:
-    return protocol.encode_struct(FrameType.RESPONSE, stream, ResponseHead(200, []), flags)
+    return payloads.encode_struct(FrameType.RESPONSE, stream, ResponseHead(200, []), flags)
 
 
 def answer(stream: int, data: bytes = b"x", value: bytes = b"b") -> bytes:
-    head = protocol.encode_metadata(ResponseHead(200, [(b"a", value)]))
+    head = payloads.encode_metadata(ResponseHead(200, [(b"a", value)]))
     return protocol.encode_answer(stream, head, data)
 
 
@@ -158,7 +158,7 @@ def body(stream: int, data: bytes = b"x", *, end: bool = True) -> bytes:
 
 
 def log(stream: int) -> bytes:
-    return protocol.encode_struct(FrameType.LOG, stream, LogRecord("log", 0, ["x"]))
+    return payloads.encode_struct(FrameType.LOG, stream, LogRecord("log", 0, ["x"]))
 
 
 def done(stream: int) -> bytes:
@@ -259,7 +259,7 @@ LIES = {
     "done without an answer": lambda s: done(s),
     "done in the middle of a body": lambda s: response(s) + body(s, end=False) + done(s),
     "an answer to a request that never was": lambda s: response(s + 100),
-    "ready on a stream": lambda s: protocol.encode_struct(
+    "ready on a stream": lambda s: payloads.encode_struct(
         FrameType.READY, s, Ready("worker", True, [])
     ),
     "more than its credit": lambda s: (
@@ -268,7 +268,7 @@ LIES = {
     ),
     "credit for what was never sent": lambda s: protocol.encode_credit(s, 1),
     "credit for an answer that was never sent": lambda s: (
-        protocol.encode_struct(FrameType.FETCH, 1, FetchHead(s, "GET", "http://origin/", []))
+        payloads.encode_struct(FrameType.FETCH, 1, FetchHead(s, "GET", "http://origin/", []))
         + protocol.encode_credit(1, 0xFFFF_FFFF)
     ),
     "a head of many empty fields": lambda s: protocol.encode(
@@ -290,28 +290,28 @@ LIES = {
     "malformed credit": lambda s: protocol.encode(FrameType.CREDIT, s, b"1"),
     "a malformed head": lambda s: protocol.encode(FrameType.RESPONSE, s, b"\xc1"),
     "a body on a subrequest after its end": lambda s: (
-        protocol.encode_struct(
+        payloads.encode_struct(
             FrameType.FETCH, 1, FetchHead(s, "GET", "http://origin/", []), protocol.END
         )
         + body(1)
     ),
     "a subrequest on a stream in use": lambda s: (
-        protocol.encode_struct(FrameType.FETCH, 1, FetchHead(s, "GET", "http://origin/", [])) * 2
+        payloads.encode_struct(FrameType.FETCH, 1, FetchHead(s, "GET", "http://origin/", [])) * 2
     ),
     "subrequests without end": lambda s: b"".join(
-        protocol.encode_struct(
+        payloads.encode_struct(
             FrameType.FETCH, n, FetchHead(s, "GET", "http://origin/", []), protocol.END
         )
         for n in range(1, 2400, 2)
     ),
     "subrequests without end for nobody": lambda s: b"".join(
-        protocol.encode_struct(
+        payloads.encode_struct(
             FrameType.FETCH, n, FetchHead(s + 2, "GET", "http://origin/", []), protocol.END
         )
         for n in range(1, 2400, 2)
     ),
     "done on stream 0": lambda s: done(0),
-    "hello again": lambda s: protocol.encode_struct(FrameType.HELLO, 0, protocol.Hello(1)),
+    "hello again": lambda s: payloads.encode_struct(FrameType.HELLO, 0, payloads.Hello(1)),
 }
 
 
@@ -341,7 +341,7 @@ async def test_an_instance_that_hangs_up_breaks_the_channel_without_blame(wire: 
 
 async def test_a_log_flood_is_cut_and_said(wire: Wire) -> None:
     exchange = wire.open()
-    line = protocol.encode_struct(
+    line = payloads.encode_struct(
         FrameType.LOG, exchange.stream, LogRecord("log", 0, ["x" * 10_000])
     )
     for _ in range(40):
@@ -372,9 +372,9 @@ async def test_frames_that_cost_their_sender_nothing_break_the_channel(
 async def test_a_log_of_a_great_many_parts_is_cut_and_said(wire: Wire) -> None:
     exchange, other = wire.open(), wire.open()
     fits = LogRecord("log", 0, [[{"a": []}] * 100])
-    crowd = LogRecord("log", 0, [[[]] * protocol.MAX_ITEMS] * 10)
+    crowd = LogRecord("log", 0, [[[]] * payloads.MAX_ITEMS] * 10)
     for record in (fits, crowd, crowd, crowd):
-        await wire.say(protocol.encode_struct(FrameType.LOG, exchange.stream, record))
+        await wire.say(payloads.encode_struct(FrameType.LOG, exchange.stream, record))
     await wire.say(response(exchange.stream), body(exchange.stream), log(other.stream))
     assert await exchange.next_chunk() == b"x"
     await wire.say(response(other.stream), body(other.stream))
@@ -390,9 +390,9 @@ async def test_a_log_of_a_great_many_parts_is_cut_and_said(wire: Wire) -> None:
 
 async def test_the_logs_of_all_requests_of_an_instance_are_bounded_together(wire: Wire) -> None:
     exchanges = [wire.open() for _ in range(64)]
-    line = LogRecord("log", 0, [[""] * protocol.MAX_ITEMS] * 12)
+    line = LogRecord("log", 0, [[""] * payloads.MAX_ITEMS] * 12)
     for exchange in exchanges:
-        await wire.say(protocol.encode_struct(FrameType.LOG, exchange.stream, line))
+        await wire.say(payloads.encode_struct(FrameType.LOG, exchange.stream, line))
         await wire.say(response(exchange.stream), body(exchange.stream))
         await exchange.next_chunk()
     kept = [exchange for exchange in exchanges if exchange.logs]
@@ -478,7 +478,7 @@ async def test_a_stream_that_is_used_again_keeps_its_subrequest(wire: Wire) -> N
     exchange = wire.open()
     wire.origin.answers = asyncio.Event()
     head = FetchHead(exchange.stream, "GET", "http://origin/", [])
-    fetch = protocol.encode_struct(FrameType.FETCH, 1, head, protocol.END)
+    fetch = payloads.encode_struct(FrameType.FETCH, 1, head, protocol.END)
     cancel = protocol.encode(FrameType.CANCEL, 1)
     await wire.say(fetch)
     assert await wire.origin.seen.get() == "asked"
@@ -509,7 +509,7 @@ async def test_subrequests_are_counted_and_refused_outside_the_instance(wire: Wi
     exchange = wire.open()
     for stream in (1, 3, 5):
         head = FetchHead(exchange.stream, "GET", f"http://origin/{stream}", [])
-        await wire.say(protocol.encode_struct(FrameType.FETCH, stream, head, protocol.END))
+        await wire.say(payloads.encode_struct(FrameType.FETCH, stream, head, protocol.END))
     heard: dict[int, list[int]] = {1: [], 3: [], 5: []}
     while len(heard[1]) + len(heard[3]) + len(heard[5]) < 7:
         for frame in await wire.hear():
@@ -524,7 +524,7 @@ async def test_a_subrequest_for_an_invocation_that_is_over_is_refused(wire: Wire
     exchange = wire.open()
     wire.channel.forget(exchange)
     head = FetchHead(exchange.stream, "GET", "http://origin/", [])
-    await wire.say(protocol.encode_struct(FrameType.FETCH, 1, head, protocol.END))
+    await wire.say(payloads.encode_struct(FrameType.FETCH, 1, head, protocol.END))
     (frame,) = await wire.hear()
     assert frame.type == FrameType.FETCH_ERROR
     assert wire.origin.asked == []

@@ -14,8 +14,9 @@ from gateway.errors import ClientDisconnected
 from gateway.pool.channel import Channel
 from gateway.pool.exchange import Exchange
 from gateway.pool.passage import BUFFER_BYTES, LARGE
-from sandbox import ProtocolError, protocol
-from sandbox.protocol import CHUNK, END, WINDOW, FrameType, LogRecord, ResponseHead
+from sandbox import ProtocolError, payloads, protocol
+from sandbox.payloads import LogRecord, ResponseHead
+from sandbox.protocol import CHUNK, END, WINDOW, FrameType
 from tests.gateway.pool.test_channel import REQUEST, ROUTE
 
 pytestmark = pytest.mark.anyio
@@ -93,7 +94,7 @@ async def line() -> AsyncIterator[Line]:
 
 
 def response(stream: int) -> bytes:
-    return protocol.encode_struct(FrameType.RESPONSE, stream, ResponseHead(200, []))
+    return payloads.encode_struct(FrameType.RESPONSE, stream, ResponseHead(200, []))
 
 
 def body(stream: int, data: bytes, flags: int = 0) -> bytes:
@@ -101,7 +102,7 @@ def body(stream: int, data: bytes, flags: int = 0) -> bytes:
 
 
 def log(stream: int, text: str) -> bytes:
-    return protocol.encode_struct(FrameType.LOG, stream, LogRecord("log", 0, [text]))
+    return payloads.encode_struct(FrameType.LOG, stream, LogRecord("log", 0, [text]))
 
 
 def pattern(size: int, seed: int) -> bytes:

@@ -17,8 +17,9 @@ from gateway.errors import TenantFailed
 from gateway.pool.channel import MAX_UNREAD, MAX_UNREAD_EACH, Channel
 from gateway.pool.exchange import Exchange
 from gateway.pool.subrequests import WireSubrequests
-from sandbox import ProtocolError, protocol
-from sandbox.protocol import ExceptionRecord, FetchHead, FrameType, LogRecord, ResponseHead
+from sandbox import ProtocolError, payloads, protocol
+from sandbox.payloads import ExceptionRecord, FetchHead, LogRecord, ResponseHead
+from sandbox.protocol import FrameType
 from tests.fuzz.wire import ROUTE, Origin, check_exchange, request
 
 STREAMS = st.sampled_from([0, 2, 2, 4, 4, 6, 40])
@@ -109,11 +110,11 @@ class RandomPeer(RuleBasedStateMachine):
     @rule(stream=STREAMS, flags=FLAGS, fields=st.sampled_from([0, 3, 300]))
     def respond(self, stream: int, flags: int, fields: int) -> None:
         head = ResponseHead(200, [(b"x", mark(stream))] * fields)
-        self.say(protocol.encode_struct(FrameType.RESPONSE, stream, head, flags))
+        self.say(payloads.encode_struct(FrameType.RESPONSE, stream, head, flags))
 
     @rule(stream=STREAMS, fields=st.sampled_from([0, 3, 300]), times=st.sampled_from([0, 1, 5000]))
     def answer(self, stream: int, fields: int, times: int) -> None:
-        head = protocol.encode_metadata(ResponseHead(200, [(b"x", mark(stream))] * fields))
+        head = payloads.encode_metadata(ResponseHead(200, [(b"x", mark(stream))] * fields))
         self.say(protocol.encode_answer(stream, head, mark(stream) * times))
 
     @rule(stream=STREAMS, flags=FLAGS, times=st.sampled_from([0, 1, 50, 20_000]))
@@ -124,12 +125,12 @@ class RandomPeer(RuleBasedStateMachine):
     @rule(stream=STREAMS, times=st.sampled_from([1, 30, 3000]))
     def log(self, stream: int, times: int) -> None:
         record = LogRecord("log", 0, [mark(stream).decode(), {"a": []}])
-        self.say(protocol.encode_struct(FrameType.LOG, stream, record) * times)
+        self.say(payloads.encode_struct(FrameType.LOG, stream, record) * times)
 
     @rule(stream=STREAMS)
     def say_it_raised(self, stream: int) -> None:
         record = ExceptionRecord("exception", "E", mark(stream).decode(), "", 0)
-        self.say(protocol.encode_struct(FrameType.EXCEPTION, stream, record))
+        self.say(payloads.encode_struct(FrameType.EXCEPTION, stream, record))
 
     @rule(stream=STREAMS)
     def end(self, stream: int) -> None:
@@ -138,7 +139,7 @@ class RandomPeer(RuleBasedStateMachine):
     @rule(stream=SUBREQUESTS, owner=STREAMS, flags=FLAGS)
     def fetch(self, stream: int, owner: int, flags: int) -> None:
         head = FetchHead(owner, "POST", "http://origin/", [])
-        self.say(protocol.encode_struct(FrameType.FETCH, stream, head, flags))
+        self.say(payloads.encode_struct(FrameType.FETCH, stream, head, flags))
 
     @rule(stream=SUBREQUESTS, flags=FLAGS, size=st.sampled_from([0, 1, protocol.CHUNK]))
     def send_subrequest_body(self, stream: int, flags: int, size: int) -> None:

@@ -20,7 +20,7 @@ from gateway.processes import frames
 from gateway.processes.follower import MAX_WAITING, Link
 from gateway.telemetry.metrics import Metrics
 from sandbox import Outcome
-from sandbox.protocol import LogRecord
+from sandbox.payloads import LogRecord
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ import pytest
 from gateway.model.invocation import Invocation
 from gateway.telemetry.filters import Filters, TailFilter
 from sandbox import Outcome
-from sandbox.protocol import LogRecord
+from sandbox.payloads import LogRecord
 
 Build = Callable[..., Invocation]
 

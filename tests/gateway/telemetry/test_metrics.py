@@ -14,7 +14,7 @@ from gateway.model.script import ScriptKey
 from gateway.telemetry.metrics import DEFINITIONS, REQUESTS, Metrics
 from gateway.telemetry.series import MAX_RESULTS, Buckets
 from sandbox import Outcome
-from sandbox.protocol import ExceptionRecord, LogRecord
+from sandbox.payloads import ExceptionRecord, LogRecord
 
 Build = Callable[..., Invocation]
 LES = ("0.001", "0.0025", "30", "+Inf")

@@ -12,7 +12,7 @@ import pytest
 from gateway.model.invocation import Invocation
 from gateway.telemetry import tail
 from gateway.telemetry.tail import TailFull, TailHub
-from sandbox.protocol import LogRecord
+from sandbox.payloads import LogRecord
 
 pytestmark = pytest.mark.anyio
 Build = Callable[..., Invocation]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from gateway.model.invocation import Invocation
 from gateway.telemetry.trace import redacted, trace_item
 from sandbox import Outcome
-from sandbox.protocol import ExceptionRecord, LogRecord
+from sandbox.payloads import ExceptionRecord, LogRecord
 
 Build = Callable[..., Invocation]
 

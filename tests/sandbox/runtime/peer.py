@@ -11,30 +11,32 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sandbox.protocol import (
-    END,
-    FROM_INSTANCE,
-    LENGTH_SIZE,
-    WINDOW,
-    Decoder,
+from sandbox.payloads import (
     ExceptionRecord,
     Failed,
     FetchedHead,
     FetchError,
     FetchHead,
-    Frame,
-    FrameType,
     HeaderList,
     Init,
     LogRecord,
     Ready,
     RequestHead,
     ResponseHead,
-    decode_credit,
     decode_struct,
+    encode_struct,
+)
+from sandbox.protocol import (
+    END,
+    FROM_INSTANCE,
+    LENGTH_SIZE,
+    WINDOW,
+    Decoder,
+    Frame,
+    FrameType,
+    decode_credit,
     encode,
     encode_credit,
-    encode_struct,
     split_answer,
 )
 from sandbox.runtime import bootstrap

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from sandbox.protocol import WINDOW, Failed, Ready
+from sandbox.payloads import Failed, Ready
+from sandbox.protocol import WINDOW
 from tests.sandbox.runtime.peer import Instance
 
 SCOPE = """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.protocol import Failed, Ready
+from sandbox.payloads import Failed, Ready
 from tests.sandbox.runtime.peer import Instance
 
 WORKER = """\

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from sandbox.protocol import FetchedHead, FetchError, FetchHead
+from sandbox.payloads import FetchedHead, FetchError, FetchHead
 from tests.sandbox.runtime.peer import Answer, Instance
 
 HOST = "https://api.example.com"

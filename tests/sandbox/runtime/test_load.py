@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from sandbox.errors import ProtocolError
-from sandbox.protocol import END, Failed, FrameType, Ready, encode
+from sandbox.payloads import Failed, Ready
+from sandbox.protocol import END, FrameType, encode
 from sandbox.runtime.channel import Channel
 from sandbox.runtime.content import Content
 from sandbox.runtime.loader import write_modules

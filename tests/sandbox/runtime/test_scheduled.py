@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sandbox.protocol import Failed, Ready
+from sandbox.payloads import Failed, Ready
 from tests.sandbox.runtime.peer import Instance
 
 AT = 1_795_210_800_000

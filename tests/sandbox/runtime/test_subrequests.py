@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from sandbox.protocol import WINDOW, FetchedHead, FetchError, FetchHead, FrameType, encode_struct
+from sandbox.payloads import FetchedHead, FetchError, FetchHead, encode_struct
+from sandbox.protocol import WINDOW, FrameType
 from tests.sandbox.runtime.peer import Answer, Instance, ok
 
 URL = "https://api.example.com/x?y=1"

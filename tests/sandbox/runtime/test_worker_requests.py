@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from sandbox.protocol import WINDOW, Ready
+from sandbox.payloads import Ready
+from sandbox.protocol import WINDOW
 from tests.sandbox.runtime.peer import Instance
 
 ECHO = """

@@ -13,7 +13,7 @@ from sandbox.supervisor import runtime_files
 def test_the_protocol_is_always_there() -> None:
     files = runtime_files.find(())
     shown = {Path(path).name for path in files.paths}
-    assert {"protocol.py", "runtime", "msgspec"} <= shown
+    assert {"payloads.py", "protocol.py", "runtime", "msgspec"} <= shown
 
 
 def test_the_gateway_half_is_not_shown() -> None:
