@@ -1,85 +1,46 @@
-"""The composition root: the only file that knows every room. Builds a node, runs it, ends it."""
+"""The composition root: a node, built in order, told of changes, taken down in reverse."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import logging
-import os
-import signal
 import socket
-import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
-import uvicorn
-import uvloop
 
 from gateway.accounts.tokens import ensure_operator_token
 from gateway.addresses import ControlAddresses
-from gateway.admission.gate import Gate
-from gateway.admission.shared import SharedGate
-from gateway.admission.turnstile import Turnstile
 from gateway.api.app import create_api
 from gateway.api.services import Services
-from gateway.bindings.hops import Hops
-from gateway.bindings.outbound import Outbound
-from gateway.bindings.own import OwnHostnames
 from gateway.bindings.proofs import proofs_of
 from gateway.catalog.rollback import Rollbacks
 from gateway.changes import OwnChanges
 from gateway.config import Config, Listen
-from gateway.dispatch import Dispatcher
-from gateway.dumps import leave_no_dump
-from gateway.edge.asgi import Edge
-from gateway.edge.connection import HttpConnection
 from gateway.edge.cycle import with_refusals
-from gateway.edge.forwarded import TrustedProxies
 from gateway.edge.opener import with_openers
-from gateway.edge.proxied import ProxiedConnection
-from gateway.edge.reply import send_error_page
-from gateway.edge.server import Server, within_descriptors
 from gateway.edge.turns import with_turns
-from gateway.observer import Changes, Observer, Observers
-from gateway.pool.group import Part
-from gateway.pool.lease import Leases
-from gateway.pool.memory import as_many_as_fit
-from gateway.pool.pool import Pool
-from gateway.pool.starter import Launcher, Starter
+from gateway.listeners import Listeners
+from gateway.observer import Changes, Observer
+from gateway.pool.starter import Launcher
 from gateway.processes.cells import Cells
 from gateway.processes.follower import Link
-from gateway.processes.frames import BadFrame
 from gateway.processes.leader import Followers, announced, with_settling
 from gateway.processes.lineage import Lineage
-from gateway.processes.place import Place
+from gateway.rooms import Rooms, furnish
 from gateway.routing.ask import CertificateNames
-from gateway.routing.resolver import Resolver
 from gateway.sockets import Sockets, listen_on
 from gateway.store.lock import NodeLock
 from gateway.store.sealing import VARIABLE as KEYS_VARIABLE
 from gateway.store.sealing import GivenKeys, KeyFile, KeySource
 from gateway.store.sqlite import SqliteStore
-from gateway.telemetry.access_log import AccessLog
-from gateway.telemetry.lag import watch_lag
-from gateway.telemetry.logs import configure_logging
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tail import TailHub
 from gateway.triggers.schedules import Scheduler
 from gateway.upkeep import begin_upkeep
-from sandbox import MIB, Supervisor, SupervisorSettings, Watchdog
-
-logger = logging.getLogger(__name__)
-
-IDLE_SECONDS = 300.0
-MAX_INSTANCES = 2048
-DRAIN_SECONDS = 30
-RETIRE_SECONDS = 5.0
-"""How long idle connections may be used once more when another node follows this one."""
+from sandbox import Supervisor, SupervisorSettings
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -92,16 +53,6 @@ class Started(msgspec.Struct, frozen=True):
     level: str
     insecure: bool
     missing_packages: tuple[str, ...]
-
-
-class Rooms(NamedTuple):
-    """What serves tenants in a process."""
-
-    edge: Edge
-    dispatcher: Dispatcher
-    resolver: Resolver
-    pool: Pool
-    starter: Starter
 
 
 class Node:
@@ -119,7 +70,9 @@ class Node:
         self.tail = TailHub()
         self.rollbacks = Rollbacks(config.rollback)
         self.scheduler: Scheduler | None = None
-        self._servers: list[Server] = []
+        self.rooms: Rooms | None = None
+        """Once they are built."""
+        self._listeners = Listeners()
         self.supervisor = Supervisor(
             SupervisorSettings(
                 packages=config.runtime.packages,
@@ -162,16 +115,17 @@ class Node:
                 sockets = Sockets(listen_on(self.config.listen), listen_on(self.config.api))
                 self._lead(stack, sockets, lineage)
             tenants, api = sockets.tenants, sockets.api
-            rooms = await self._rooms(stack, store, [self.tail, *self._judges(stack)])
+            rooms = await self._furnish(stack, store, [self.tail, *self._judges(stack)])
             changes: Changes = OwnChanges(rooms.resolver, rooms.pool, self.metrics, self.tail)
             if self.followers is not None:
                 changes = announced(changes, self.followers)
                 await self.followers.open()
             services = self._services(stack, store, rooms, changes)
-            await self._serve(stack, self._control(services, rooms), api, drain_seconds=2)
+            control = self._control(services, rooms)
+            await self._listeners.open_control(stack, self.config, control, api)
             # Streams that never end by themselves would hold up the drain.
             stack.callback(self.tail.close)
-            await self._serve(stack, rooms.edge, tenants, drain_seconds=DRAIN_SECONDS)
+            await self._listeners.open_tenants(stack, self.config, rooms.edge, tenants, self.cells)
             if self.followers is not None:
                 # They drain at the same time as this process.
                 stack.callback(self.followers.end)
@@ -202,13 +156,13 @@ class Node:
             stack.push_async_callback(store.close)
             if self.config.rollback.error_percent:
                 link.watch_failures()
-            rooms = await self._rooms(stack, store, [link])
+            rooms = await self._furnish(stack, store, [link])
             changes = OwnChanges(rooms.resolver, rooms.pool, self.metrics, self.tail)
             await link.ready(changes, self.metrics)
             following = asyncio.create_task(link.follow(changes, self.metrics))
             following.add_done_callback(link.leaderless)
             stack.callback(following.cancel)
-            await self._serve(stack, rooms.edge, tenants, drain_seconds=DRAIN_SECONDS)
+            await self._listeners.open_tenants(stack, self.config, rooms.edge, tenants, self.cells)
             link.serving()
             yield
 
@@ -228,56 +182,13 @@ class Node:
         stack.push_async_callback(self.followers.close)
         self.followers.start()
 
-    async def _rooms(
-        self,
-        stack: contextlib.AsyncExitStack,
-        store: SqliteStore,
-        told: Sequence[Observer],
+    async def _furnish(
+        self, stack: contextlib.AsyncExitStack, store: SqliteStore, told: Sequence[Observer]
     ) -> Rooms:
-        config, cells = self.config, self.cells
-        observers = self._observers(stack, told)
-        watchdog = Watchdog()
-        stack.callback(watchdog.close)
-        hops = await Hops.of(store)
-        outbound = Outbound(config.egress, hops=hops)
-        stack.push_async_callback(outbound.close)
-        starter = Starter(config, self.supervisor, watchdog, outbound, store)
-        starter.keep_spares([config.plan(None).limits, *config.plans.values()])
-        pool = Pool(
-            starter,
-            store.get_version,
-            observers,
-            queue_seconds=config.queue_seconds,
-            idle_seconds=IDLE_SECONDS,
-            max_instances=as_many_as_fit(MAX_INSTANCES),
-            memory_bytes=config.sandbox.memory_mb * MIB,
-            part=Part(cells.processes, cells.index) if cells is not None else Part(),
+        self.rooms = await furnish(
+            stack, self.config, self.supervisor, store, self.metrics, told, self.cells
         )
-        stack.push_async_callback(pool.close)
-        resolver = Resolver(store, config)
-        leases = Leases(pool, observers, idle_seconds=config.websocket.idle_seconds)
-        for work in (
-            pool.run_sweeps(),
-            leases.run_watches(),
-            leases.run_sockets(),
-            watch_lag(self.metrics.loop_lag),
-            starter.compiler.run(),
-        ):
-            stack.callback(asyncio.create_task(work).cancel)
-        gate = Gate(queue_seconds=config.queue_seconds)
-        if cells is not None:
-            gate = SharedGate(queue_seconds=config.queue_seconds, cells=cells)
-        turnstile = Turnstile(queue_seconds=config.queue_seconds)
-        dispatcher = Dispatcher(resolver, turnstile, gate, leases, send_error_page, observers)
-        edge = Edge(dispatcher, config, hops)
-        if config.egress.own_hostnames:
-            outbound.own = OwnHostnames(
-                edge,
-                resolver.answers_inside,
-                port=config.listen.port,
-                seconds=config.egress.timeout_seconds,
-            )
-        return Rooms(edge, dispatcher, resolver, pool, starter)
+        return self.rooms
 
     def _services(
         self,
@@ -331,62 +242,6 @@ class Node:
         stack.push_async_callback(self.rollbacks.close)
         return [self.rollbacks]
 
-    def _observers(self, stack: contextlib.AsyncExitStack, told: Sequence[Observer]) -> Observers:
-        observers: list[Observer] = [self.metrics, *told]
-        path = self.config.access_log.path
-        if path:
-            to_stdout = path == "-"
-            log = AccessLog.to_stdout() if to_stdout else AccessLog.to_file(self.data_dir / path)
-            stack.callback(log.close)
-            observers.append(log)
-        return Observers(observers)
-
-    async def _serve(
-        self,
-        stack: contextlib.AsyncExitStack,
-        app: object,
-        sock: socket.socket,
-        *,
-        drain_seconds: int,
-    ) -> None:
-        bounds = within_descriptors(self.config.http)
-        shared = self.cells if isinstance(app, Edge) else None
-        if shared is not None:
-            most = -(-bounds.connections // shared.processes)
-            bounds = msgspec.structs.replace(bounds, connections=most)
-        kind: Callable[..., HttpConnection] = HttpConnection
-        if bounds.proxy_protocol and isinstance(app, Edge):
-            proxies = TrustedProxies(self.config.routing.trusted_proxies)
-            kind = partial(ProxiedConnection, proxies=proxies)
-        server = Server(
-            uvicorn.Config(
-                app,  # type: ignore[arg-type]
-                http=partial(
-                    kind,
-                    bounds=bounds,
-                    ping_seconds=self.config.websocket.ping_seconds,
-                    express=app if isinstance(app, Edge) else None,
-                ),  # type: ignore[arg-type]
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=drain_seconds,
-            ),
-            shared,
-        )
-        self._servers.append(server)
-        task = asyncio.create_task(server.serve(sockets=[sock]))
-        await server.up.wait()
-
-        async def stop() -> None:
-            server.should_exit = True
-            await task
-
-        stack.push_async_callback(stop)
-
     async def retire(self) -> None:
         """Leave the sockets to the node that follows, and let clients go over to it in peace."""
         # Who listens to the tail is to hear the next node.
@@ -395,7 +250,7 @@ class Node:
             self.followers.retire()
         if self.scheduler is not None:
             self.scheduler.retire()
-        await asyncio.gather(*(server.retire(RETIRE_SECONDS) for server in self._servers))
+        await self._listeners.retire()
 
     def _keys(self, environment: dict[str, str]) -> KeySource:
         given = environment.get(KEYS_VARIABLE, "").strip()
@@ -418,82 +273,3 @@ def with_ports(config: Config, tenants: socket.socket, api: socket.socket) -> Co
         listen=Listen(host=config.listen.host, port=tenants.getsockname()[1]),
         api=Listen(host=config.api.host, port=api.getsockname()[1]),
     )
-
-
-def settle_heap() -> None:
-    """Take what start-up made out of the collector's sight, and let it look less often: requests
-    leave few cycles behind, and each full look at a large heap holds up every one of them."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-
-
-def run(
-    config: Config, *, sockets: Sockets, announce: Callable[[Started], None], lineage: Lineage
-) -> int:
-    """Run a node until SIGTERM or SIGINT, or until SIGUSR2 says that another follows it.
-
-    Returns 0 when it ended in order. Raises ConfigError, and sandbox.HostUnfit when this host
-    cannot hold untrusted code.
-    """
-    leave_no_dump()
-    environment = dict(os.environ)
-    configure_logging(json=not sys.stderr.isatty())
-    # What uvicorn would say of a request is said by the corridor; a connection cut on purpose is
-    # not an error of its application.
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-
-    async def main() -> int:
-        told: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
-        _listen_for_signals(told)
-        node = Node(config)
-        async with node.running(environment, sockets, lineage=lineage) as started:
-            settle_heap()
-            announce(started)
-            if await told is signal.SIGUSR2:
-                logger.info("retiring")
-                await node.retire()
-            logger.info("draining")
-        return 0
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main())
-
-
-def follow(place: Place) -> int:
-    """Serve beside a leader until it says otherwise. Returns 0 when it ended in order.
-
-    Raises what ``run`` raises.
-    """
-    leave_no_dump()
-    environment = dict(os.environ)
-    configure_logging(json=not sys.stderr.isatty())
-    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
-
-    async def main() -> int:
-        told: asyncio.Future[signal.Signals] = asyncio.get_running_loop().create_future()
-        _listen_for_signals(told)
-        place.lineage.end_with_manager()
-        link = await Link.open(place)
-        try:
-            node = Node((await link.setup()).config, place.cells)
-            async with node.following(environment, place.tenants, link):
-                settle_heap()
-                if await told is signal.SIGUSR2:
-                    await node.retire()
-        except BadFrame as error:
-            logger.error("the leader cannot be understood", extra={"error": str(error)})
-            return 1
-        return 0
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main())
-
-
-def _listen_for_signals(told: asyncio.Future[signal.Signals]) -> None:
-    def tell(number: signal.Signals) -> None:
-        if not told.done():
-            told.set_result(number)
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2):
-        told.get_loop().add_signal_handler(number, tell, number)

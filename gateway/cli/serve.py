@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Group, RenderableType
@@ -20,6 +20,9 @@ from gateway.processes.place import Place, taken
 from gateway.settings import load_config
 from gateway.sockets import Sockets, activated, inherited, listen_on
 from sandbox import LEVELS, HostUnfit, SandboxError
+
+if TYPE_CHECKING:
+    from gateway.app import Started
 
 ConfigOption = Annotated[
     Path | None,
@@ -118,16 +121,16 @@ def read_config(path: Path | None, overrides: dict[str, object]) -> Config:
 
 def _run(output: Output, config: Config, given: Handover) -> int:
     # Only this command needs the node; the others start faster without loading it.
-    from gateway import app as node  # noqa: PLC0415
+    from gateway import life  # noqa: PLC0415
 
-    def announce(started: node.Started) -> None:
+    def announce(started: Started) -> None:
         facts = _facts(config, started, given.lineage.manager_pid)
         if given.first:
             output.result(facts, lambda: _banner(facts))
         given.ready()
 
     try:
-        return node.run(config, sockets=given.sockets, announce=announce, lineage=given.lineage)
+        return life.run(config, sockets=given.sockets, announce=announce, lineage=given.lineage)
     except HostUnfit as error:
         raise CliError(
             f"this host cannot jail untrusted code: {error.barrier}: {error.why}",
@@ -144,10 +147,10 @@ def _run(output: Output, config: Config, given: Handover) -> int:
 
 
 def _follow(place: Place) -> int:
-    from gateway import app as node  # noqa: PLC0415
+    from gateway import life  # noqa: PLC0415
 
     try:
-        return node.follow(place)
+        return life.follow(place)
     except (ConfigError, OSError, SandboxError) as error:
         raise CliError(f"a process of the node cannot start: {error}") from error
 

@@ -124,7 +124,8 @@ def request(node: Observed, name: str, sent: list[bytes]) -> Coroutine[Any, Any,
         "client": ("127.0.0.1", 1),
         "server": None,
     }
-    return node.edge(scope, receive, send)
+    assert node.rooms is not None
+    return node.rooms.edge(scope, receive, send)
 
 
 async def nothing_held(node: Observed, at: int) -> None:

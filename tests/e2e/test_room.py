@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway import app
+from gateway import rooms
 from gateway.config import Config
 from tests.support.node import LiveNode, live_node
 from tests.support.served import descendants, wait_until
@@ -45,7 +45,7 @@ async def on_fetch(request, env, ctx):
 
 @pytest.fixture
 def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveNode]:
-    monkeypatch.setattr(app, "MAX_INSTANCES", ROOM)
+    monkeypatch.setattr(rooms, "MAX_INSTANCES", ROOM)
     with live_node(tmp_path / "data") as node:
         yield node
 
@@ -83,7 +83,7 @@ def test_a_full_node_is_shared_by_what_plans_weigh(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Four of five for a plan that weighs 4 beside one that weighs 1, though that was first."""
-    monkeypatch.setattr(app, "MAX_INSTANCES", 5)
+    monkeypatch.setattr(rooms, "MAX_INSTANCES", 5)
     over = threading.Event()
     with live_node(tmp_path / "data") as node, ThreadPoolExecutor(16) as visitors:
 

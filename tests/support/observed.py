@@ -11,28 +11,26 @@ from gateway.pool.pool import Pool
 class Observed(Node):
     """A node that shows its rooms."""
 
-    async def _rooms(self, *given: Any) -> Any:
-        rooms = await super()._rooms(*given)
-        self.edge = rooms[0]
-        return rooms
-
     @property
     def pool(self) -> Pool:
-        return self.edge._dispatcher._leases.pool  # type: ignore[attr-defined, no-any-return]
+        assert self.rooms is not None
+        return self.rooms.pool
 
     def forget(self) -> None:
         """Let the next request look everything up, and start its own instance."""
-        self.edge._dispatcher._resolver.everything_changed()  # type: ignore[attr-defined]
+        assert self.rooms is not None
+        self.rooms.resolver.everything_changed()
         for instance in self.pool.instances():
             self.pool.retire(instance.version.key)
 
     def held(self) -> dict[str, Any]:
         """All that requests hold of the node."""
-        dispatcher = self.edge._dispatcher
+        assert self.rooms is not None
+        dispatcher: Any = self.rooms.dispatcher
         instances = self.pool.instances()
         return {
-            "permits": dict(dispatcher._gate._tenants),  # type: ignore[attr-defined]
-            "leases": set(dispatcher._leases.active),  # type: ignore[attr-defined]
+            "permits": dict(dispatcher._gate._tenants),
+            "leases": set(dispatcher._leases.active),
             "in flight": [i for i in instances if i.in_flight],
             "reserved": [i for i in instances if i.reserved],
             "streams": [i for i in instances if i.channel.exchanges],
