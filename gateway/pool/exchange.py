@@ -154,7 +154,7 @@ class Exchange:
 
     def _give_credit(self, size: int) -> None:
         self._consumed += size
-        if self._consumed >= protocol.WINDOW // 2 and not self.ended:
+        if self._consumed >= self._window // 2 and not self.ended:
             self._channel.send(protocol.encode_credit(self.stream, self._consumed))
             self._consumed = 0
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 LARGE: Final = 16 * 1024
 """Bytes of a frame; one with less goes the ordinary way, in which small ones are put together."""
-BUFFER_BYTES: Final = 256 * 1024
+BUFFER_BYTES: Final = 512 * 1024
+"""All that an instance has written, most of the time."""
 
 
 class _Shared(threading.local):

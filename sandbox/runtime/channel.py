@@ -37,7 +37,7 @@ _PROMPT_SECONDS = 1.0
 _CREDIT_STEP = WINDOW // 2
 _LARGE = 16 * 1024
 """Bytes of a piece of a body that need not be under way before its writer lets the loop run."""
-_TOGETHER = 3 * CHUNK
+_TOGETHER = 6 * CHUNK
 """Bytes of such pieces that are written together: a write that wakes the gateway costs as much as
 copying a large piece does."""
 

@@ -28,8 +28,18 @@ logger = logging.getLogger(__name__)
 _PROGRAM: Final = Path(__file__).with_name("zygote.py")
 _START_TIMEOUT_SECONDS: Final = 60.0
 _END_TIMEOUT_SECONDS: Final = 5.0
+_WRITTEN_BYTES: Final = 400_000
+"""What an instance may have written that is not read yet, as the kernel counts: twice that. Who
+streams then writes on while the gateway sends, and neither sleeps after every few pieces."""
 _BATCH: Final = 64
 """Packets read before other callbacks of the loop get their turn."""
+
+
+def make_wire() -> tuple[socket.socket, socket.socket]:
+    """Both ends of a wire: the gateway's and the instance's."""
+    ours, theirs = socket.socketpair()
+    theirs.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _WRITTEN_BYTES)
+    return ours, theirs
 
 
 class _Pending:
@@ -119,7 +129,7 @@ class ZygoteProcess:
         """
         if not self.alive:
             raise SupervisorDown("the zygote is gone")
-        wire, wire_inside = socket.socketpair()
+        wire, wire_inside = make_wire()
         log_fd, log_inside = os.pipe2(os.O_CLOEXEC)
         wire.setblocking(False)
         os.set_blocking(log_fd, False)

@@ -225,6 +225,8 @@ async def test_credit_goes_back_for_what_was_passed_on_and_is_checked_for_what_w
     assert [frame.type for frame in credit] == [FrameType.CREDIT] * len(credit)
     # What it used, and a second window because the answer is large.
     assert sum(protocol.decode_credit(frame.payload) for frame in credit) == 2 * WINDOW
+    # Each of them wakes the instance, so there are few.
+    assert len(credit) == 2
     sink.answers = [False]
     for _ in range(2 * WINDOW // CHUNK):
         line.read(body(exchange.stream, bytes(CHUNK)))
