@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import time
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -18,6 +17,8 @@ from typing import Protocol, cast
 from gateway.model.http import Request
 from gateway.model.route import Route
 from gateway.pool.exchange import Exchange, protocol_violation
+from gateway.pool.fairness import A_TURN, Share
+from gateway.pool.logpipe import LogPipe
 from gateway.pool.logroom import LogRoom
 from gateway.pool.passage import LARGE, Passage, Sink
 from sandbox import ProtocolError, payloads, protocol
@@ -32,17 +33,22 @@ MAX_STRAYS = 1000
 MAX_KNOWN = 16
 MAX_KNOWN_BYTES = 1024
 """Response heads remembered of an instance, and the longest of them."""
-PIPE_READ = 64 * 1024
+REST_READ = 64 * 1024
 MAX_RESTS = 64
 """Reads of what a dead instance left in its socket; a full one takes fewer."""
-MAX_LINE = 16 * 1024
-LINE_COST = 32
-"""What a line of the log pipe counts on top of its bytes."""
+LAST_TURNS = 16
+"""What it had said before, and would have waited for so many turns, is taken in at once."""
 PACE_UNITS = 4096
 """A frame is one unit, and so is a read and each 256 bytes of metadata; after so many the pace is
 looked at."""
-AT_ONCE = 64
+AT_ONCE = A_TURN
 """Frames that are taken in at one turn of the event loop; a read may bring many thousand."""
+LITTLE = 512
+FEW = 4
+"""A read of no more bytes and frames than these takes nothing of the tenant's share."""
+LOG_UNITS = 3
+FETCH_UNITS = 15
+"""What a log record and a subrequest take of it, on top of what a frame does."""
 UNIT_NS = 500
 """CPU time that honest code needs for a unit at least. Bytes prepared once and written again and
 again cost their sender next to nothing, and us the same as any other frames."""
@@ -91,6 +97,7 @@ class Channel(asyncio.Protocol):
         cpu_ns: Callable[[], int],
         on_taken: Callable[[Exchange], None] = lambda _: None,
         on_extend: Callable[[Exchange], None] = lambda _: None,
+        share: Share | None = None,
     ) -> None:
         self._on_ready = on_ready
         self._on_broken = on_broken
@@ -100,6 +107,11 @@ class Channel(asyncio.Protocol):
         self._cpu_ns = cpu_ns
         self._units = 0
         self._paced_cpu_ns = 0
+        self._share = share or Share()
+        self._dues = 0
+        """What the frames at hand take of it beyond their number and size."""
+        self._waits = False
+        """For the tenant's turn; what it has said, and all that follows, is ``left`` until then."""
         self.loop = asyncio.get_running_loop()
         self._decoder = protocol.Decoder(protocol.FROM_INSTANCE, at_once=AT_ONCE)
         self._transport: asyncio.Transport | None = None
@@ -114,8 +126,7 @@ class Channel(asyncio.Protocol):
         self._strays = 0
         self._heads: dict[bytes, ResponseHead] = {}
         """What heads say that came before: a worker's answers are much alike."""
-        self._log_fd = -1
-        self._log_rest = b""
+        self._log_pipe = LogPipe(self.loop, self._share, self._oldest)
         self.exchanges: dict[int, Exchange] = {}
         self.passage = Passage(self, self._decoder)
         self.subrequests: Subrequests | None = None
@@ -133,7 +144,7 @@ class Channel(asyncio.Protocol):
         """Bytes from the instance."""
         if self.closed:
             return
-        if self._decoder.left:
+        if self._waits:
             self._decoder.left += data
             return
         try:
@@ -144,22 +155,32 @@ class Channel(asyncio.Protocol):
         except ProtocolError as error:
             self._break(error)
             return
-        if self._decoder.left:
-            self._put_off()
-        self._take_in(frames)
+        if len(data) <= LITTLE and len(frames) <= FEW:
+            self._take_in(frames)
+        else:
+            self._take_much(frames)
 
-    def _put_off(self) -> None:
-        """The rest of many has its turn when others had theirs, and is all there is until then."""
-        if self._transport is not None:
-            self._transport.pause_reading()
-        self.loop.call_soon(self._take_rest)
+    def _take_much(self, frames: list[Frame]) -> None:
+        """Take in what others would notice; what follows has its turn when they had theirs."""
+        units, self._dues = self._units, len(frames)
+        self._take_in(frames)
+        # What begins meanwhile may have started the count anew.
+        over = self._share.spend(self._dues + max(0, self._units - units))
+        if (over or self._decoder.left) and not self.closed:
+            self._waits = True
+            if self._transport is not None:
+                self._transport.pause_reading()
+            self._share.wait(self._take_rest)
 
     def _take_rest(self) -> None:
-        left, self._decoder.left = self._decoder.left, b""
-        if self._transport is not None and not self.closed:
+        left, self._decoder.left, self._waits = self._decoder.left, b"", False
+        if self.closed:
+            return
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
-        self._units -= 1  # It is no other read.
-        self.data_received(left)
+        if left:
+            self._units -= 1  # It is no other read.
+            self.data_received(left)
 
     def _take_in(self, frames: list[Frame]) -> None:
         self._receiving = True
@@ -219,6 +240,9 @@ class Channel(asyncio.Protocol):
         """The instance closed its end, or died."""
         if exc is not None:
             self._read_rest()
+        for _ in range(LAST_TURNS):
+            if self._waits and not self.closed:
+                self._take_rest()
         self._break(None)
 
     def _read_rest(self) -> None:
@@ -226,7 +250,7 @@ class Channel(asyncio.Protocol):
         sock = self._transport.get_extra_info("socket") if self._transport is not None else None
         with contextlib.suppress(OSError):
             for _ in range(MAX_RESTS):
-                data = os.read(sock.fileno(), PIPE_READ) if sock is not None else b""
+                data = os.read(sock.fileno(), REST_READ) if sock is not None else b""
                 if not data or self.closed:
                     return
                 self.passage.feed(data)
@@ -311,7 +335,7 @@ class Channel(asyncio.Protocol):
             return
         self.closed = True
         self._let_go()
-        self._close_log()
+        self._log_pipe.close()
         if self.subrequests is not None:
             self.subrequests.close()
         if self._transport is not None:
@@ -319,7 +343,7 @@ class Channel(asyncio.Protocol):
 
     def _break(self, error: ProtocolError | None) -> None:
         if not self.closed:
-            self._drain_log()
+            self._log_pipe.drain()
             self.close()
             self._on_broken(error)
 
@@ -383,6 +407,7 @@ class Channel(asyncio.Protocol):
         # Not even decoded when it would be dropped: a flood of them is to cost little.
         if exchange.takes_logs(len(payload)):
             self._units += len(payload) >> 8
+            self._dues += LOG_UNITS
             exchange.on_log(payloads.decode_struct(LogRecord, payload), len(payload))
 
     def _exception(self, payload: bytes, exchange: Exchange) -> None:
@@ -421,6 +446,7 @@ class Channel(asyncio.Protocol):
 
     def _fetch(self, frame: Frame, serving: Subrequests, *, ended: bool) -> None:
         self._units += len(frame.payload) >> 8
+        self._dues += FETCH_UNITS
         exchange = self.exchanges.get(payloads.decode_struct(FetchOwner, frame.payload).invocation)
         if exchange is None:
             self._strays += 1
@@ -441,52 +467,12 @@ class Channel(asyncio.Protocol):
             if exchange.wire is not None and exchange.wire.on_credit(amount):
                 self._on_taken(exchange)
 
-    # The log pipe: what C code and os.write() put on descriptors 1 and 2
+    # What C code and os.write() put on descriptors 1 and 2
 
     def watch_log(self, fd: int) -> None:
         """Read the instance's stdout and stderr from ``fd`` until it closes."""
-        self._log_fd = fd
-        self.loop.add_reader(fd, self._read_log)
-
-    def _read_log(self) -> bool:
-        try:
-            data = os.read(self._log_fd, PIPE_READ)
-        except BlockingIOError:
-            return False
-        except OSError:
-            data = b""
-        if not data:
-            self._close_log()
-            return False
-        exchange = self._oldest()
-        if exchange is None or exchange.truncated:
-            self._log_rest = b""
-            return True
-        *lines, self._log_rest = (self._log_rest + data).split(b"\n")
-        if len(self._log_rest) > MAX_LINE:
-            lines.append(self._log_rest)
-            self._log_rest = b""
-        self._log_lines(lines, exchange)
-        return True
-
-    def _log_lines(self, lines: list[bytes], exchange: Exchange) -> None:
-        for line in lines:
-            size = len(line) + LINE_COST
-            if not exchange.takes_logs(size):
-                return
-            text = line[:MAX_LINE].decode("utf-8", "replace")
-            exchange.on_log(LogRecord("log", time.time_ns() // 1_000_000, [text]), size)
-
-    def _drain_log(self) -> None:
-        for _ in range(16):
-            if self._log_fd < 0 or not self._read_log():
-                return
+        self._log_pipe.watch(fd)
 
     def _oldest(self) -> Exchange | None:
         """Output without an invocation goes to the one in flight; to the oldest of several."""
         return next(iter(self.exchanges.values()), None)
-
-    def _close_log(self) -> None:
-        if self._log_fd >= 0:
-            self.loop.remove_reader(self._log_fd)
-            self._log_fd = -1

@@ -27,6 +27,7 @@ from gateway.model.route import Route
 from gateway.model.script import Bytecode, Version
 from gateway.pool.channel import Channel
 from gateway.pool.exchange import Exchange, as_refusal
+from gateway.pool.fairness import Share
 from gateway.pool.socket import GOING_AWAY
 from gateway.pool.subrequests import Fetcher, WireSubrequests
 from sandbox import Meter, Outcome, ProtocolError, Sandbox, Watchdog, classify_exit, protocol
@@ -61,6 +62,7 @@ class Instance:
         version: Version,
         memory_bytes: int,
         on_change: Callable[[Instance], None],
+        share: Share,
     ) -> None:
         self.version = version
         self.sandbox = sandbox
@@ -87,6 +89,7 @@ class Instance:
             on_taken=self._on_taken,
             on_extend=self._on_extend,
             cpu_ns=self._cpu_ns,
+            share=share,
         )
         self._subrequests = WireSubrequests(self.channel, fetcher)
         self.meter = Meter(
@@ -488,11 +491,5 @@ def _start_failure(outcome: Outcome | None, words: str | None) -> Failed:
         )
     if outcome is Outcome.EXCEEDED_WALL_TIME:
         return Failed("cpu", "StartupLimit", "Script startup took too long.", "", None, None)
-    return Failed(
-        "code",
-        "ProcessDied",
-        f"The process {words or 'was stopped'} while it loaded.",
-        "",
-        None,
-        None,
-    )
+    died = f"The process {words or 'was stopped'} while it loaded."
+    return Failed("code", "ProcessDied", died, "", None, None)

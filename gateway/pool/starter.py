@@ -11,6 +11,7 @@ from gateway.errors import NoRuntime
 from gateway.model.plan import Limits
 from gateway.model.script import JAVASCRIPT, Bytecode, Version
 from gateway.pool.bytecode import Compiler, CompilerStore
+from gateway.pool.fairness import Fairness
 from gateway.pool.instance import Instance
 from gateway.pool.subrequests import Fetcher
 from sandbox import MIB, SandboxSpec, Supervisor, Watchdog, payloads
@@ -42,6 +43,7 @@ class Starter:
         self._supervisor = supervisor
         self._watchdog = watchdog
         self._fetcher = fetcher
+        self._fairness = Fairness()
         self._cpu_ms = config.runtime.startup_cpu_ms
         self._wall_ms = config.runtime.startup_wall_ms
         self._bundle_files = config.upload.max_modules
@@ -94,6 +96,7 @@ class Starter:
             version=version,
             memory_bytes=spec.memory_bytes,
             on_change=on_change,
+            share=self._fairness.share(version.tenant, limits.weight),
         )
         try:
             await instance.load(

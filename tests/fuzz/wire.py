@@ -58,6 +58,16 @@ class Unread(asyncio.Transport):
         super().__init__()
         self.size = 0
         self.aborted = False
+        self.reading = True
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def is_closing(self) -> bool:
+        return self.aborted
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         self.high = high or 0
@@ -126,6 +136,9 @@ class Target:
             self.channel.data_received(data[start : start + step])
             await asyncio.sleep(0)
             self.check()
+            while not (self.transport.reading or self.channel.closed):
+                await asyncio.sleep(0)
+                self.check()
 
     def check(self) -> None:
         """What holds whatever the peer wrote."""

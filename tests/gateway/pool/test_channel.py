@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import AsyncIterator
 
@@ -16,7 +15,6 @@ from gateway.model.route import Route
 from gateway.model.script import ScriptKey, TenantStatus
 from gateway.pool.channel import (
     AT_ONCE,
-    LINE_COST,
     MAX_KNOWN,
     PACE_UNITS,
     STALE_NS,
@@ -208,7 +206,7 @@ async def test_others_have_their_turn_between_thousands_of_frames(wire: Wire) ->
     await wire.say(response(other.stream) + body(other.stream) + done(other.stream))
     asyncio.get_running_loop().call_soon(told.set)
     await told.wait()
-    assert 2 * AT_ONCE <= len(exchange.logs)
+    assert len(exchange.logs) < 3 * AT_ONCE
     assert (await exchange.response()).status == 200
     assert await exchange.next_chunk() == b"last"
     await exchange.finished()
@@ -486,23 +484,6 @@ async def test_a_stream_that_is_used_again_keeps_its_subrequest(wire: Wire) -> N
     assert {await wire.origin.seen.get() for _ in range(2)} == {"cancelled", "asked"}
     await wire.say(cancel)
     assert await wire.origin.seen.get() == "cancelled"
-
-
-async def test_empty_lines_in_the_log_pipe_are_counted(wire: Wire) -> None:
-    exchange = wire.open()
-    reader, writer = os.pipe()
-    os.set_blocking(reader, False)
-    try:
-        wire.channel.watch_log(reader)
-        os.write(writer, b"\n" * 60_000)
-        wire.instance.shutdown(socket.SHUT_RDWR)
-        assert await asyncio.wait_for(wire.broken, 30) is None
-        assert exchange.truncated
-        assert len(exchange.logs) <= LOG_BYTES // LINE_COST
-    finally:
-        wire.channel.close()
-        os.close(reader)
-        os.close(writer)
 
 
 async def test_subrequests_are_counted_and_refused_outside_the_instance(wire: Wire) -> None:
