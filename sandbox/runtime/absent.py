@@ -24,15 +24,19 @@ _SPAWNERS = ("fork", "forkpty", "posix_spawn", "posix_spawnp")
 _HOME = "/tmp"  # noqa: S108 - the only place to write to, and gone with the instance
 _MEDIA_TYPES = {
     ".avif": "image/avif",
+    ".js": "text/javascript",
     ".map": "application/json",
     ".md": "text/markdown",
+    ".mjs": "text/javascript",
     ".otf": "font/otf",
     ".ttf": "font/ttf",
     ".webp": "image/webp",
     ".woff": "font/woff",
     ".woff2": "font/woff2",
 }
-"""Of files on web sites that older versions of Python do not know by themselves."""
+"""Of files on web sites, where versions of Python do not know them or do not agree."""
+_FOLDER = 2
+"""Of what subprocess hands over after the command and where it may lie: where it is to run."""
 _NOT_EXECUTABLE = "failed to map segment"
 """How the dynamic loader words that a file must not become executable memory."""
 
@@ -50,7 +54,7 @@ def install() -> None:
     _wrap(socket, "gethostbyname", (socket.gaierror, PermissionError), NO_SOCKETS)
     for name in _SPAWNERS:
         _wrap(os, name, denied, NO_PROCESSES)
-    _wrap(subprocess, "_fork_exec", denied, NO_PROCESSES)
+    _explain_programs()
     _explain_semaphores()
     os.listxattr = _no_attributes
     _explain_compiled_modules()
@@ -75,6 +79,25 @@ def _explained(
             raise type(error)(error.errno, words) from None
 
     return explained
+
+
+def _explain_programs() -> None:
+    """Miss a program that is not there, as elsewhere: many programs do without what is missing."""
+    original: Any = subprocess.__dict__["_fork_exec"]
+
+    @functools.wraps(original)
+    def explained(args: Any, candidates: Any, *more: Any) -> Any:
+        try:
+            return original(args, candidates, *more)
+        except PermissionError:
+            folder = os.fsencode(more[_FOLDER] or b"")
+            there = any(os.path.exists(os.path.join(folder, path)) for path in candidates)
+            kind, number = (
+                (PermissionError, errno.EPERM) if there else (FileNotFoundError, errno.ENOENT)
+            )
+            raise kind(number, NO_PROCESSES, os.fsdecode(args[0])) from None
+
+    subprocess.__dict__["_fork_exec"] = explained
 
 
 def _explain_semaphores() -> None:
@@ -111,8 +134,7 @@ def _know_media_types() -> None:
     """Know the same ones on every host, whatever lists of its own it has."""
     mimetypes.knownfiles.clear()
     for ending, kind in _MEDIA_TYPES.items():
-        if ending not in mimetypes.types_map:
-            mimetypes.add_type(kind, ending)
+        mimetypes.add_type(kind, ending)
 
 
 def _no_attributes(path: Any = None, *, follow_symlinks: bool = True) -> list[str]:

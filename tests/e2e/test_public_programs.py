@@ -206,7 +206,7 @@ def relative():
 
 def media_types():
     import mimetypes
-    return [mimetypes.guess_type(f"a.{ending}")[0] for ending in ("woff2", "webp", "svg")]
+    return [mimetypes.guess_type(f"a.{ending}")[0] for ending in ("woff2", "js", "svg")]
 
 def log():
     import logging.config
@@ -222,6 +222,17 @@ def crash_dumps():
 def process():
     import subprocess
     subprocess.run(["ls"])
+
+def existing_process():
+    import os, subprocess
+    subprocess.run(["./native.sh"], executable="data/a.txt")
+
+def optional_process():
+    import shutil, subprocess
+    try:
+        subprocess.check_output(["git", "--version"])
+    except FileNotFoundError as error:
+        return [error.filename, shutil.which("git")]
 
 def semaphore():
     import multiprocessing
@@ -268,8 +279,9 @@ def libraries(node: LiveNode) -> str:
         ("crash_dumps", None),
         ("home", ["/tmp", "/tmp/a", "worker"]),  # noqa: S108 - names in the jail
         ("relative", "a"),
-        ("media_types", ["font/woff2", "image/webp", "image/svg+xml"]),
+        ("media_types", ["font/woff2", "text/javascript", "image/svg+xml"]),
         ("time_of_files", 0),
+        ("optional_process", ["git", None]),
     ],
 )
 def test_the_standard_library_does_its_work(
@@ -281,7 +293,8 @@ def test_the_standard_library_does_its_work(
 @pytest.mark.parametrize(
     ("what", "words"),
     [
-        ("process", "a worker cannot start processes"),
+        ("process", "FileNotFoundError: [Errno 2] a worker cannot start processes"),
+        ("existing_process", "PermissionError: [Errno 1] a worker cannot start processes"),
         ("semaphore", "a worker cannot start processes"),
         ("sockets", "use `await fetch(url)`"),
         ("compiled", "only what the bundle brings may be"),
