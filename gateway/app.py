@@ -25,9 +25,10 @@ from gateway.edge.turns import with_turns
 from gateway.listeners import Listeners
 from gateway.observer import Changes, Observer
 from gateway.pool.starter import Launcher
+from gateway.processes.announce import announced, with_settling
 from gateway.processes.cells import Cells
 from gateway.processes.follower import Link
-from gateway.processes.leader import Followers, announced, with_settling
+from gateway.processes.leader import Followers
 from gateway.processes.lineage import Lineage
 from gateway.rooms import Rooms, furnish
 from gateway.routing.ask import CertificateNames

@@ -15,8 +15,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final, cast
+from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -24,9 +24,9 @@ from gateway.catalog.rollback import Rollbacks
 from gateway.config import Config
 from gateway.errors import ConfigError
 from gateway.model.script import ScriptKey
-from gateway.observer import Changes
 from gateway.processes import frames, place
 from gateway.processes.cells import Cells
+from gateway.processes.handle import Follower
 from gateway.processes.lineage import Lineage
 from gateway.telemetry.merge import MOST_KEPT, Merged
 from gateway.telemetry.metrics import Metrics
@@ -45,78 +45,6 @@ STEADY_SECONDS: Final = 60.0
 """A follower that served for so long and died is started again at once."""
 DRAIN_SECONDS: Final = 40.0
 """What one may take to end in order, its drain included."""
-
-
-class Follower:
-    """One of the other processes, from its start to its end."""
-
-    def __init__(self, process: subprocess.Popen[bytes], bus: socket.socket) -> None:
-        self._process = process
-        self._bus = bus
-        self._writer: asyncio.StreamWriter | None = None
-        self.attached = False
-        """It is told of changes."""
-        loop = asyncio.get_running_loop()
-        self.serving: asyncio.Future[None] = loop.create_future()
-        self.gone: asyncio.Future[int] = loop.create_future()
-        self.due: dict[int, asyncio.Future[None]] = {}
-        """Changes that it has not said to be in force."""
-        self.text: asyncio.Future[bytes] | None = None
-        self._pieces: list[bytes] = []
-        self._pidfd = os.pidfd_open(process.pid)
-        loop.add_reader(self._pidfd, self._ended)
-
-    async def connect(self) -> asyncio.StreamReader:
-        """Where its frames are read."""
-        reader, self._writer = await asyncio.open_unix_connection(sock=self._bus)
-        return reader
-
-    def send(self, frame: frames.FromLeader) -> None:
-        """Say something to it."""
-        if self._writer is not None and not self.gone.done():
-            self._writer.write(frames.written(frame))
-
-    def tell(self, frame: frames.Changed | frames.Listened) -> None:
-        """Say something to it that it has to say to be in force."""
-        if self.attached and not self.gone.done():
-            self.due[frame.number] = asyncio.get_running_loop().create_future()
-            self.send(frame)
-
-    def done(self, number: int) -> None:
-        """It said so."""
-        future = self.due.pop(number, None)
-        if future is not None:
-            future.set_result(None)
-
-    def counted(self, text: bytes, *, last: bool) -> None:
-        """A piece of what it has counted."""
-        self._pieces.append(text)
-        if last:
-            whole, self._pieces = b"".join(self._pieces), []
-            if self.text is not None and not self.text.done():
-                self.text.set_result(whole)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal, if it lives."""
-        if not self.gone.done():
-            self._process.send_signal(number)
-
-    def _ended(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._pidfd)
-        os.close(self._pidfd)
-        status = self._process.wait()
-        self.attached = False
-        self.gone.set_result(status)
-        if not self.serving.done():
-            self.serving.set_result(None)
-        if self.text is not None and not self.text.done():
-            self.text.cancel()
-        for number in list(self.due):
-            self.done(number)
-        if self._writer is not None:
-            self._writer.close()
-        else:
-            self._bus.close()
 
 
 class Followers:
@@ -365,42 +293,3 @@ class Followers:
         done, _ = await asyncio.wait({follower.text}, timeout=ANSWER_SECONDS)
         if done and not follower.text.cancelled() and self._live.get(index) is follower:
             self._last[index] = follower.text.result()
-
-
-class _Announced:
-    """Changes of this process's own caches that the others are told of, too."""
-
-    def __init__(self, own: Changes, followers: Followers) -> None:
-        self._own = own
-        self._followers = followers
-
-    def deployed(self, *told: Any) -> None:
-        """Tails are the leader's alone."""
-        self._own.deployed(*told)
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        own = getattr(self._own, name)
-
-        def announce(*about: str | ScriptKey) -> None:
-            own(*about)
-            self._followers.change(name, about)
-
-        return announce
-
-
-def announced(own: Changes, followers: Followers) -> Changes:
-    """The changes, made known to all processes."""
-    return cast("Changes", _Announced(own, followers))
-
-
-def with_settling(app: Any, followers: Followers) -> Any:
-    """An ASGI application that answers when what it changed is in force in every process."""
-
-    async def serve(scope: Any, receive: Any, send: Any) -> None:
-        async def send_settled(message: Any) -> None:
-            await followers.settled()
-            await send(message)
-
-        await app(scope, receive, send_settled)
-
-    return serve
