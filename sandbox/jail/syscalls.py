@@ -9,6 +9,8 @@ import ctypes
 import os
 import platform
 import struct
+import sys
+from collections.abc import Collection
 from typing import Final
 
 from sandbox.jail.syscall_numbers import NUMBERS
@@ -206,3 +208,14 @@ def sched_setattr(thread_id: int, nice: int, slice_ns: int, flags: int = 0) -> N
     packed = _SCHED_ATTR.pack(_SCHED_ATTR.size, 0, flags, nice, 0, slice_ns, 0, 0)
     buffer = ctypes.create_string_buffer(packed, len(packed))
     _call("sched_setattr", thread_id, ctypes.addressof(buffer), 0)
+
+
+def sched_setaffinity(cores: Collection[int]) -> None:
+    """Have this thread run on those cores only, and return once it does, sched_setaffinity(2).
+
+    Other threads run meanwhile, which they do not while that of ``os`` waits.
+    """
+    mask = sum(1 << core for core in cores)
+    size = (max(cores) // 64 + 1) * 8
+    buffer = ctypes.create_string_buffer(mask.to_bytes(size, sys.byteorder), size)
+    _call("sched_setaffinity", 0, size, ctypes.addressof(buffer))

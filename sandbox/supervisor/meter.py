@@ -14,12 +14,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from sandbox.outcome import Outcome
 from sandbox.supervisor.courtesy import Courtesy
+from sandbox.supervisor.stolen import Doubt
 
 if TYPE_CHECKING:
     from sandbox.supervisor.watchdog import Watchdog
 
 GRACE_NS = 10_000_000
 """CPU time between the soft limit (a signal) and the hard one (SIGKILL)."""
+CLOSE_NS = 10_000_000
+"""From half of a budget on, or so near to its end, it is heeded what the machine takes away."""
+SPARED_NS = 2_000_000
+"""CPU time beyond the limit for who was taken some by the machine, and has its clock read since."""
 RETRY_NS = 1_000_000
 """The soft limit's signal is sent again after this long."""
 MINIMUM_WAIT_NS = 100_000
@@ -42,6 +47,10 @@ def _closed() -> None:
 
 class Metered(Protocol):
     """What a meter needs of a sandbox."""
+
+    @property
+    def pid(self) -> int:
+        """As this process numbers it."""
 
     @property
     def base_rss_bytes(self) -> int:
@@ -119,6 +128,9 @@ class Meter:
         self._memory_bytes = sandbox.base_rss_bytes + memory_bytes
         self._charges: set[Charge] = set()
         self._courtesy = Courtesy(sandbox)
+        self._doubt = Doubt(sandbox.pid, watchdog.stolen, self._on_answer)
+        self._spared_until_ns = 0
+        """No limit is hit before the clock shows this."""
         self._last_ns = 0
         self._share_ns = 0
         self._allowed_ns = 0
@@ -162,6 +174,7 @@ class Meter:
             self.idle_ns += cpu_ns - self._last_ns
             self._last_ns = cpu_ns
             self._allowed_ns = cpu_ns + budget_ns
+            self._doubt.settle()
             self._courtesy.begin(now_ns, cpu_ns)
         charge = Charge(
             budget_ns, now_ns + wall_ns, self._share_ns, on_expired, MAX_HELD_UP * wall_ns
@@ -273,7 +286,9 @@ class Meter:
             return rest_ns
         cpu_ns = self._read(exact=True)
         self._courtesy.look(now_ns, cpu_ns, cpu_ns - self._last_ns)
-        remaining_ns = self._allowed_ns - cpu_ns
+        remaining_ns = max(self._allowed_ns, self._spared_until_ns) - cpu_ns
+        if self._is_doubtful(now_ns, cpu_ns, remaining_ns):
+            return RETRY_NS
         if remaining_ns <= -GRACE_NS:
             self.kill(Outcome.EXCEEDED_CPU)
             return None
@@ -287,6 +302,28 @@ class Meter:
         nearest_ns = self._nearest_ns - now_ns
         wait_ns = min(remaining_ns // self._watchdog.cores, nearest_ns, MEMORY_CHECK_NS)
         return max(MINIMUM_WAIT_NS, wait_ns)
+
+    def _is_doubtful(self, now_ns: int, cpu_ns: int, remaining_ns: int) -> bool:
+        """A limit seems hit, and it is being asked whether the machine stood still."""
+        if remaining_ns > min(CLOSE_NS, (self._allowed_ns - self._last_ns) // 2):
+            self._doubt.settle()
+        elif remaining_ns > 0:
+            self._doubt.rise(cpu_ns)
+        else:
+            return self.tripped is None and self._doubt.holds(now_ns, cpu_ns)
+        return False
+
+    def _on_answer(self, was_stolen: bool) -> None:
+        """Whether time was taken from the process, which is being run again.
+
+        Its clock stands still until as much has passed as it shows too much. Who had nearly done
+        is through by then; who goes on burning is told a moment later.
+        """
+        if self._charges and self.tripped is None:
+            if was_stolen:
+                self._spared_until_ns = self._read(exact=False) + SPARED_NS
+                self._doubt.settle()
+            self._watchdog.arm(self, time.monotonic_ns())
 
     def _resident(self) -> int:
         try:

@@ -7,13 +7,12 @@ budget with every core burning; short work ends long before, and costs nothing h
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import heapq
 import os
 import time
 from typing import TYPE_CHECKING
 
-from sandbox.jail import syscalls
+from sandbox.supervisor.stolen import StolenTime, take_short_turns
 from sandbox.supervisor.timerfd import TimerFd
 
 if TYPE_CHECKING:
@@ -22,28 +21,20 @@ if TYPE_CHECKING:
 
 STANDSTILL_NS = 250_000_000
 """Who looks so late has not run, nor have others, or has not read what they said meanwhile."""
-SLICE_NS = 100_000
-"""Turn of the gateway's thread: a short one is given sooner (EEVDF, Linux 6.12)."""
-
-
-def _take_short_turns() -> None:
-    """Have the scheduler run this thread soon after its timer; children do not inherit it."""
-    with contextlib.suppress(OSError):
-        nice = os.getpriority(os.PRIO_PROCESS, 0)
-        syscalls.sched_setattr(0, nice, SLICE_NS, syscalls.SCHED_RESET_ON_FORK)
 
 
 class Watchdog:
     """Calls ``Meter.check`` in time. Belongs to the running event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, stolen: StolenTime | None = None) -> None:
+        self.stolen = stolen or StolenTime()
         self.cores = max(1, len(os.sched_getaffinity(0)))
         self._heap: list[tuple[int, int, Meter]] = []
         self._sequence = 0
         self._set_for_ns = 0
         self._timer = TimerFd()
         self._loop = asyncio.get_running_loop()
-        _take_short_turns()
+        take_short_turns()
         self._loop.add_reader(self._timer.fd, self._fire)
 
     def arm(self, meter: Meter, when_ns: int) -> None:
@@ -55,6 +46,7 @@ class Watchdog:
         """Stop looking."""
         self._loop.remove_reader(self._timer.fd)
         self._timer.close()
+        self.stolen.close()
         self._heap.clear()
 
     def _push(self, meter: Meter, when_ns: int) -> None:

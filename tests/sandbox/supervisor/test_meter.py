@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from sandbox.outcome import Outcome
 from sandbox.supervisor import meter
 from sandbox.supervisor.meter import GRACE_NS, LONGEST_REST_NS, Meter
+from sandbox.supervisor.stolen import StolenTime
 from sandbox.supervisor.watchdog import Watchdog
 
 pytestmark = pytest.mark.anyio
@@ -21,6 +23,7 @@ class ScriptedProcess:
     """A process whose CPU clock the test moves."""
 
     base_rss_bytes = 10
+    pid = 0
 
     def __init__(self) -> None:
         self.cpu = 0
@@ -55,9 +58,9 @@ class ScriptedProcess:
 class Account:
     """A meter on a scripted process."""
 
-    def __init__(self) -> None:
+    def __init__(self, stat: Path) -> None:
         self.process = ScriptedProcess()
-        self.watchdog = Watchdog()
+        self.watchdog = Watchdog(StolenTime(stat))
         self.expired: list[str] = []
         self.meter = Meter(self.process, self.watchdog, memory_bytes=100, on_kill=lambda: None)
 
@@ -74,8 +77,8 @@ class Account:
 
 
 @pytest.fixture
-async def account():  # type: ignore[no-untyped-def]
-    made = Account()
+async def account(tmp_path: Path):  # type: ignore[no-untyped-def]
+    made = Account(stat=tmp_path / "a kernel that does not say what is stolen")
     yield made
     made.watchdog.close()
 
