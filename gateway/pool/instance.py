@@ -99,9 +99,9 @@ class Instance:
         self._retiring = False
         self._final_cpu_ns: int | None = None
         self._startup_left_ns = 0
-        """CPU time that loading left, until the first invocation is over."""
+        """CPU time that loading left, for what later is built once."""
         self.extended_ns = 0
-        """What the first invocation took of that, unless it went well."""
+        """What invocations took of that, unless the last one went well."""
 
     def __repr__(self) -> str:
         return (
@@ -250,7 +250,6 @@ class Instance:
         self._subrequests.end_of(exchange)
         self.in_flight -= 1
         self._changed_ns = time.monotonic_ns()
-        self._startup_left_ns = 0
         if self.meter.tripped is None:
             self.extended_ns = 0
         if self.meter.tripped is not None and self.state is State.SERVING:
@@ -294,7 +293,7 @@ class Instance:
         return None
 
     def _on_extend(self, exchange: Exchange) -> None:
-        """The first invocation goes on with what loading left, each time with twice as much.
+        """An invocation goes on with what loading left, each time with twice as much.
 
         Not a word of why it asks is believed: an instance has its start-up budget once, whether it
         uses it before it is ready or after.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from sandbox.protocol import FrameType as Kind
 from sandbox.protocol import encode
-from sandbox.runtime.context import current
+from sandbox.runtime.context import Invocation, current
 from sandbox.runtime.trace import CpuLimitExceeded
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ _TENANT_SIDE = os.path.join(_RUNTIME_DIR, "workers") + os.sep
 """The package tenants import holds no state of ours: it may be interrupted."""
 _IMPORTING = "<frozen importlib._bootstrap>"
 _PACKAGES = (os.sep + "site-packages" + os.sep, os.sep + "dist-packages" + os.sep)
-_FIRST_STREAM = 2
-"""Of the first invocation: the gateway counts them in even numbers."""
+_PATHS = 256
+"""Of how many paths an instance builds something at their first use."""
 _ANSWER_SECONDS = 0.005
 """CPU time within which the gateway answers, and less than it grants."""
 _SIGNALS_UNANSWERED = 4
@@ -44,6 +44,7 @@ class CpuLimit:
         self._app_prefix = app_prefix
         self._vendored = os.path.join(app_prefix, "python_modules", "")
         self._asked_at = -1.0
+        self._builders: dict[bytes, int] = {}
         self._signals = 0
         self._built = 0
         self._own = 0
@@ -64,14 +65,14 @@ class CpuLimit:
             raise CpuLimitExceeded
 
     def _asks(self, frame: FrameType | None) -> bool:
-        """Ask for more CPU time for the first invocation, while it waits for what is built once.
+        """Ask for more CPU time while an invocation waits for what its path builds once.
 
         True while the answer may still come.
         """
         server, running = self.server, current.get(None)
         if server is None or running is None or running.finished or running.tripped:
             return False
-        if running.stream != _FIRST_STREAM or server.channel.sending:
+        if server.channel.sending or not self._may_build(running):
             return False
         now = time.process_time()
         if now - self._asked_at > _ANSWER_SECONDS:
@@ -86,6 +87,14 @@ class CpuLimit:
             server.channel.send(encode(Kind.EXTEND, running.stream))
         self._signals += 1
         return self._signals <= _SIGNALS_UNANSWERED
+
+    def _may_build(self, running: Invocation) -> bool:
+        """Whether no other invocation has asked for what this path builds."""
+        builders, path = self._builders, running.head.path
+        if path not in builders and len(builders) < _PATHS:
+            builders[path] = running.stream
+            self._asked_at, self._built, self._own = -1.0, 0, 0
+        return builders.get(path) == running.stream
 
     def _is_building(self, frame: FrameType | None) -> bool:
         """Whether what runs is an import, or a package's code and not the script's own."""

@@ -1,4 +1,4 @@
-"""When the first invocation asks for more CPU time: while packages build what they build once."""
+"""When an invocation asks for more CPU time: while packages build what its path needs once."""
 
 from __future__ import annotations
 
@@ -51,9 +51,9 @@ def burn(instance: Instance, use: str, *, paths: tuple[str, ...] = ("/",)) -> tu
     return stream, reply
 
 
-def build(instance: Instance, use: str) -> tuple[int, Reply]:
+def build(instance: Instance, use: str, *, paths: tuple[str, ...] = ("/",)) -> tuple[int, Reply]:
     """Let it ask while it builds, and then be done with that."""
-    stream, reply = burn(instance, use)
+    stream, reply = burn(instance, use, paths=paths)
     flag = instance.app_dir / "flag"
     while not flag.with_suffix(".on").exists():
         time.sleep(0.001)
@@ -85,13 +85,26 @@ def test_it_ends_when_nobody_answers(instance: Instance, use: str) -> None:
     assert [error.kind for error in reply.exceptions] == ["cpu"]
 
 
-@pytest.mark.parametrize(
-    ("use", "paths"),
-    [("own(None)", ("/",)), ("build({flag!r})", ("/first", "/second"))],
-    ids=["its own loop", "the second invocation"],
-)
-def test_it_does_not_ask(instance: Instance, use: str, paths: tuple[str, ...]) -> None:
-    stream, reply = burn(instance, use, paths=paths)
+def test_its_own_loop_does_not_ask(instance: Instance) -> None:
+    stream, reply = burn(instance, "own(None)")
+    instance.signal_until_done(stream, signal.SIGXCPU)
+    assert [error.kind for error in reply.exceptions] == ["cpu"]
+    assert not reply.asked
+
+
+def test_a_later_invocation_asks_for_what_its_own_path_builds(instance: Instance) -> None:
+    stream, reply = build(instance, USES["a package"], paths=("/first", "/first", "/second"))
+    assert instance.finish(stream).body == b"built"
+    assert not reply.exceptions
+
+
+def test_the_same_path_does_not_ask_again(instance: Instance) -> None:
+    stream, _ = build(instance, USES["a package"])
+    assert instance.finish(stream).body == b"built"
+    (instance.app_dir / "flag").unlink()
+    stream = instance.open("/?again")
+    reply = instance.replies[stream]
+    instance.until(lambda: bool(reply.logs))
     instance.signal_until_done(stream, signal.SIGXCPU)
     assert [error.kind for error in reply.exceptions] == ["cpu"]
     assert not reply.asked
