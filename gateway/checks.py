@@ -100,7 +100,8 @@ def _processes(config: Config) -> _Problem | None:
         if limits.instances < processes:
             return ("plans", plan, "instances"), (
                 f"{limits.instances} is too few for {processes} processes, each of which starts its"
-                f" own; use at least {processes}"
+                f" own; raise it to {processes}, or set server.processes to {limits.instances}"
+                " at most"
             )
     return None
 
