@@ -103,10 +103,11 @@ routing:
         ("server:\n  processes: 0\n", "2: server.processes: 0 is out of range; use 1 to 64"),
         (
             "server: {processes: 2}\nplans:\n  free:\n    instances: 1\n",
-            (
-                "4: plans.free.instances: 1 is too few for 2 processes, each of which starts its own;"
-                " raise it to 2, or set server.processes to 1 at most"
-            ),
+            "4: plans.free.instances: 1 is too few for 2 processes, each of which starts its own;",
+        ),
+        (
+            "server: {processes: 8}\n",
+            "raise it to 8, or set server.processes to 4 at most",
         ),
         ("queue_seconds: .inf\n", "1: queue_seconds: inf is out of range"),
         ("queue_seconds: .nan\n", "1: queue_seconds: nan is out of range"),
