@@ -105,10 +105,6 @@ routing:
             "server: {processes: 2}\nplans:\n  free:\n    instances: 1\n",
             "4: plans.free.instances: 1 is too few for 2 processes, each of which starts its own;",
         ),
-        (
-            "server: {processes: 8}\n",
-            "raise it to 8, or set server.processes to 4 at most",
-        ),
         ("queue_seconds: .inf\n", "1: queue_seconds: inf is out of range"),
         ("queue_seconds: .nan\n", "1: queue_seconds: nan is out of range"),
         ("egress:\n  timeout_seconds: 0\n", "2: egress.timeout_seconds: 0.0 is out of range"),
@@ -138,6 +134,11 @@ routing:
 )
 def test_every_mistake_is_named_with_its_line(file: Path, text: str, said: str) -> None:
     assert message(file, text).startswith(f"routing.yaml:{said}")
+
+
+def test_more_processes_than_instances_names_both_ways_out(file: Path) -> None:
+    said = message(file, "server: {processes: 8}\n")
+    assert said.endswith("raise it to 8, or set server.processes to 4 at most")
 
 
 def test_bytes_that_are_no_text(file: Path) -> None:
