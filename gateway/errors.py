@@ -16,6 +16,7 @@ WaypostError
 │   ├── TenantFailed          50x, the tenant's code raised, crashed or answered nonsense
 │   └── PlatformFailed        503, ours
 ├── ControlError              a control request that cannot be done; rooms name their own below it
+│   └── StoreTrouble          503, the disk is full, or another program holds the store
 └── ClientDisconnected        the client went away; nobody to answer
 """
 
@@ -64,6 +65,14 @@ class ControlError(WaypostError):
         super().__init__(message)
         self.message = message
         self.fix = fix
+
+
+class StoreTrouble(ControlError):
+    """The store cannot be read or written now; the message says why. Nothing was changed."""
+
+    status = 503
+    code = 10013
+    word = "store"
 
 
 class Refusal(WaypostError):

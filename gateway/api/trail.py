@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from starlette.responses import Response
 
-from gateway.errors import ControlError
+from gateway.errors import ControlError, StoreTrouble
 from gateway.model.audit import INTENT, MAX_TARGET, AuditEntry, Intent, Kind
 
 if TYPE_CHECKING:
@@ -51,18 +51,21 @@ async def recorded(call: Call, action: str, work: Callable[[], Awaitable[Respons
     """
     intent = _intent(call, action)
     reset = INTENT.set(intent)
-    status = 500
+    status, storing = 500, True
     try:
         response = await work()
         status = response.status_code
         return response
     except ControlError as error:
         status = error.status
+        # Neither would the entry be stored, and to find out takes as long again.
+        storing = not isinstance(error, StoreTrouble)
         raise
     finally:
         INTENT.reset(reset)
         noted = action in _PLANS or (intent is not None and intent.noted)
-        if (status < 400 and not noted) or status in _FORBIDDEN or status >= 500:
+        told = (status < 400 and not noted) or status in _FORBIDDEN or status >= 500
+        if told and storing:
             await asyncio.shield(asyncio.ensure_future(_write(call, action, status)))
 
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 import sys
 import time
 from collections.abc import Sequence
 from importlib.util import MAGIC_NUMBER
 from typing import Final, Protocol, cast
 
+from gateway.errors import StoreTrouble
 from gateway.model.script import Bytecode, Module, ScriptKey, Version
 from gateway.store.base import BytecodeStore
 from sandbox import (
@@ -114,7 +114,7 @@ class Compiler:
     async def _try(self, version_id: str) -> None:
         try:
             await self._compile(version_id)
-        except (SandboxError, sqlite3.Error) as error:
+        except (SandboxError, StoreTrouble) as error:
             logger.warning(
                 "a version could not be compiled",
                 extra={"version": version_id, "error": str(error)},

@@ -8,15 +8,20 @@ control plane can afford.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
 import aiosqlite
+
+from gateway.errors import StoreTrouble
+
+logger = logging.getLogger(__name__)
 
 Row = tuple[Any, ...]
 
@@ -28,6 +33,15 @@ READER_CACHE_KIB: Final = 4096
 """Page caches. What does not fit is read from the file; memory stays bounded at any size of it."""
 JOURNAL_BYTES: Final = 64 << 20
 """The log is cut back to this size after a large transaction."""
+# What the machine does to a store, and no statement of ours.
+_TROUBLE: Final = {
+    sqlite3.SQLITE_BUSY: ("another program holds it", "end that program, a backup for one"),
+    sqlite3.SQLITE_FULL: ("the disk is full", "make room in the node's data directory"),
+    sqlite3.SQLITE_IOERR: ("the disk cannot be read or written", "look into the node's log"),
+    sqlite3.SQLITE_CANTOPEN: ("its files cannot be opened", "look into the node's log"),
+}
+_PRIMARY: Final = 0xFF
+"""The bits of SQLite's error code that do not say in which of its functions it happened."""
 
 
 class Connections:
@@ -80,19 +94,22 @@ class Connections:
         if not self._readers:
             raise RuntimeError(f"store {self._path} is not open: await open() first")
         reader = self._readers[next(self._turn) % len(self._readers)]
-        return list(await reader.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
+        with _troubles():
+            return list(await reader.execute_fetchall(sql, parameters))  # type: ignore[arg-type]
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[aiosqlite.Connection]:
         """Hold the writer for one transaction: commits at the end, rolls back on any exception.
 
-        Cancelled while committing, the transaction may have been committed.
+        Cancelled while committing, the transaction may have been committed. Raises StoreTrouble
+        when the machine does not let it through.
         """
         async with self._writing:
             try:
-                await self.writer.execute("BEGIN IMMEDIATE")
-                yield self.writer
-                await self.writer.execute("COMMIT")
+                with _troubles():
+                    await self.writer.execute("BEGIN IMMEDIATE")
+                    yield self.writer
+                    await self.writer.execute("COMMIT")
             except BaseException:
                 # The thread works its queue off in order, so whatever a cancelled await left there
                 # is done before this rollback, and the rollback before the next BEGIN.
@@ -108,6 +125,21 @@ class Connections:
         await connection.execute_fetchall(f"PRAGMA busy_timeout={BUSY_MS}")
         await connection.execute_fetchall(f"PRAGMA cache_size=-{cache_kib}")
         return connection
+
+
+@contextmanager
+def _troubles() -> Iterator[None]:
+    """Say what the machine has done to the store. Raises StoreTrouble."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)
+        trouble = _TROUBLE.get(code & _PRIMARY)
+        if trouble is None:
+            raise
+        logger.error("the store failed", extra={"error": str(error)})
+        why, fix = trouble
+        raise StoreTrouble(f"the node's store cannot be used now: {why}", fix=fix) from error
 
 
 def _create_private(path: Path) -> None:
