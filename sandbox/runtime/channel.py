@@ -100,10 +100,12 @@ class Channel:
         """Write whole frames of so many bytes before the running loop waits for anything, or with
         whatever is written next."""
         with self._lock:
-            if not self._later:
+            if self._later:
+                self._later += parts
+                self._later_bytes += size
+            else:
                 asyncio.get_running_loop().call_soon(self._send_later)
-            self._later += parts
-            self._later_bytes += size
+                self._later, self._later_bytes = parts, size
         if self._later_bytes >= _TOGETHER:
             self._send_later()
 
@@ -296,7 +298,14 @@ class OutgoingBody:
 
     async def write(self, data: bytes, *, end: bool = False) -> None:
         """Send bytes, waiting for credit."""
-        soon = len(data) >= _LARGE and not end
+        size = len(data)
+        soon = size >= _LARGE and not end
+        if soon and size <= CHUNK and size < self._credit and not (self.closed or self.ended):
+            # As nearly all pieces of what streams.
+            self._credit -= size
+            header = encode_header(FrameType.BODY, self._stream, size)
+            self._channel.send_soon([header, data], size)
+            return
         offset = self._push(data, 0, end=end, soon=soon)
         while offset < len(data) and not self.closed:
             self._waiter = asyncio.get_running_loop().create_future()
