@@ -21,7 +21,7 @@ from sandbox.runtime.content import Content
 from sandbox.runtime.env import env
 from sandbox.runtime.limits import CpuLimit
 from sandbox.runtime.loop import Server
-from sandbox.runtime.trace import CpuLimitExceeded, Tracer, clean
+from sandbox.runtime.trace import CpuLimitExceeded, Tracer, clean, is_out_of_memory
 from sandbox.runtime.wireloop import WireLoop
 
 EXIT_BROKEN = 70
@@ -146,7 +146,7 @@ def _failed(error: BaseException, limit: CpuLimit, tracer: Tracer) -> Failed:
     reason = "code"
     if limit.tripped_while_loading or isinstance(error, CpuLimitExceeded):
         reason = "cpu"
-    elif isinstance(error, MemoryError):
+    elif is_out_of_memory(error):
         reason = "memory"
     elif isinstance(error, loader.EntrypointError):
         reason = "entrypoint"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import traceback
-from types import TracebackType
+from types import GetSetDescriptorType, TracebackType
 
 from sandbox.payloads import ExceptionRecord
 
@@ -14,6 +14,8 @@ MAX_MESSAGE = 4 * 1024
 MAX_BRIEF_FRAMES = 40
 _RUNTIME_DIR = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _STDLIB_DIR = os.path.dirname(os.__file__) + os.sep
+_ARGS: GetSetDescriptorType = BaseException.__dict__["args"]
+_EXECUTABLE = "write+execute memory"
 _SITE_PACKAGES = os.sep + "site-packages" + os.sep
 
 
@@ -139,6 +141,13 @@ def kind_of(error: BaseException) -> str:
     """Sort an uncaught exception into the kinds the protocol knows."""
     if isinstance(error, CpuLimitExceeded):
         return "cpu"
-    if isinstance(error, MemoryError):
-        return "memory"
-    return "exception"
+    return "memory" if is_out_of_memory(error) else "exception"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, and not the executable kind that there is none of (cffi wants it)."""
+    if not isinstance(error, MemoryError):
+        return False
+    # Not its own words, which may be a hostile class's.
+    words = _ARGS.__get__(error)
+    return not any(type(word) is str and _EXECUTABLE in word for word in words)

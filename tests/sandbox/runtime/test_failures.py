@@ -28,6 +28,7 @@ def serve(instance: Instance, body: str, kind: str = "async def") -> Reply:
         ("raise SystemExit(1)", "SystemExit", "exception"),
         ("raise KeyboardInterrupt", "KeyboardInterrupt", "exception"),
         ("raise MemoryError", "MemoryError", "memory"),
+        ("raise MemoryError('no write+execute memory')", "MemoryError", "exception"),
         ("f = lambda: f()\nf()", "RecursionError", "exception"),
         ("import asyncio\nraise asyncio.CancelledError", "CancelledError", "exception"),
     ],

@@ -100,6 +100,7 @@ def test_top_level_error_names_the_tenants_line(instance: Instance) -> None:
         ("x = 1", "entrypoint", "EntrypointError"),
         ("class Default: ...", "entrypoint", "EntrypointError"),
         ("raise MemoryError", "memory", "MemoryError"),
+        ("raise MemoryError('Cannot allocate write+execute memory')", "code", "MemoryError"),
         ("raise SystemExit(3)", "code", "SystemExit"),
         ("raise KeyboardInterrupt", "code", "KeyboardInterrupt"),
         ("import nothing_like_this", "code", "ModuleNotFoundError"),
