@@ -34,6 +34,9 @@ class Resolver(Protocol):
     def cached(self, request: Request) -> Route | None:
         """The route when memory has it."""
 
+    def asks(self, request: Request) -> bool:
+        """Whether ``resolve`` has to ask the store."""
+
     async def resolve(self, request: Request) -> Route:
         """The route. Raises NotConfigured or ScriptNotFound."""
 
@@ -74,8 +77,11 @@ class Turnstile(Protocol):
     def wait(self, route: Route, go: Callable[[], None]) -> None:
         """Have ``go`` called when it is the request's turn."""
 
-    async def enter(self, route: Route | None) -> bool:
+    async def enter(self, route: Route) -> bool:
         """Wait for a turn, if that is needed; whether it was. Raises LoadShed."""
+
+    async def enter_unknown(self, address: str, *, asks: bool = False) -> None:
+        """The same for what leads nowhere, or nobody knows yet where to."""
 
     async def enter_as(self, name: str, cost: int) -> bool:
         """The same for what is no tenant's."""
@@ -213,7 +219,9 @@ class Dispatcher:
         if invocation.request.scheduled is not None:
             key = invocation.request.scheduled.key
             invocation.route = await self._resolver.resolve_script(key)
-        await self._turnstile.enter(invocation.route)
+            await self._turnstile.enter(invocation.route)
+        else:
+            await self._turnstile.enter_unknown(_address(invocation.request))
         raise refusal
 
     # The same without a task, as far as nothing has to be waited for
@@ -283,12 +291,7 @@ class Dispatcher:
 
     async def _run(self, invocation: Invocation, reply: Reply) -> None:
         request = invocation.request
-        try:
-            route = await self._resolve(request)
-        except Refusal:
-            await self._turnstile.enter(None)
-            raise
-        invocation.route = route
+        route = invocation.route = await self._resolve(request)
         reply.unlisted = route.preview
         if request.websocket:
             reply.pace = self._turnstile.pace(route)
@@ -308,7 +311,18 @@ class Dispatcher:
     async def _resolve(self, request: Request) -> Route:
         if request.scheduled is not None:
             return await self._resolver.resolve_script(request.scheduled.key)
-        return self._resolver.cached(request) or await self._resolver.resolve(request)
+        route = self._resolver.cached(request)
+        if route is not None:
+            return route
+        if self._resolver.asks(request):
+            # First: whoever makes names up is to wait for themselves.
+            await self._turnstile.enter_unknown(_address(request), asks=True)
+            return await self._resolver.resolve(request)
+        try:
+            return await self._resolver.resolve(request)
+        except Refusal:
+            await self._turnstile.enter_unknown(_address(request))
+            raise
 
     async def _inside(
         self, invocation: Invocation, permit: Permit, lease: Lease, reply: Reply
@@ -339,6 +353,10 @@ class Dispatcher:
     def _record(self, invocation: Invocation) -> None:
         invocation.wall_ns = time.monotonic_ns() - invocation.started_ns
         self._observer.invocation(invocation)
+
+
+def _address(request: Request) -> str:
+    return request.client[0] if request.client is not None else ""
 
 
 def _settle(invocation: Invocation) -> None:

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Final
 
 from gateway.errors import LoadShed
+from gateway.model.neighbours import neighbourhood
 from gateway.model.route import Route
 
 logger = logging.getLogger(__name__)
@@ -29,8 +30,39 @@ SHARE: Final = 8
 """Requests of one tenant that a turn takes beyond, for each unit of its plan's weight."""
 LONG: Final = 3
 """What one counts that needs a task of its own."""
+LOOKUP: Final = 6
+"""What one counts of which only the store knows where it leads."""
 NOBODY: Final = ""
-"""Whose requests they are that lead to no script."""
+"""Whose requests they are that lead to no script, as far as is known."""
+
+
+class _ByClient:
+    """Requests of nobody's: those of each client in order, and clients take turns."""
+
+    __slots__ = ("_count", "_of")
+
+    def __init__(self) -> None:
+        self._of: dict[str, deque[Callable[[], None]]] = {}
+        """Whose turn it is comes first."""
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def append(self, client: str, go: Callable[[], None]) -> None:
+        """Add one."""
+        self._of.setdefault(client, deque()).append(go)
+        self._count += 1
+
+    def popleft(self) -> Callable[[], None]:
+        """Take the next one."""
+        client, waiting = next(iter(self._of.items()))
+        del self._of[client]
+        go = waiting.popleft()
+        if waiting:
+            self._of[client] = waiting
+        self._count -= 1
+        return go
 
 
 class _Queue:
@@ -43,7 +75,7 @@ class _Queue:
         self.credit = share
         """How many may still go before it is the next tenant's turn; less than none when the last
         took longer than was known before."""
-        self.waiting: deque[Callable[[], None]] = deque()
+        self.waiting: deque[Callable[[], None]] | _ByClient = deque()
 
 
 class Turnstile:
@@ -77,16 +109,21 @@ class Turnstile:
         """Have ``go`` called when it is the request's turn; it must not raise."""
         self._wait(route.tenant, SHARE * route.limits.weight, go)
 
-    async def enter(self, route: Route | None) -> bool:
-        """Wait for a turn, of nobody's where the request leads to no script; whether it had to.
-
-        Raises LoadShed when it had to wait for too long.
-        """
-        if route is None:
-            return await self.enter_as(NOBODY, LONG)
+    async def enter(self, route: Route) -> bool:
+        """Wait for a turn; whether it had to. Raises LoadShed when it had to wait for too long."""
         return await self.enter_as(route.tenant, LONG, SHARE * route.limits.weight)
 
-    async def enter_as(self, name: str, cost: int, share: int = SHARE) -> bool:
+    async def enter_unknown(self, address: str, *, asks: bool = False) -> None:
+        """The same for a request of which it is not known whose it is, and so for refusing it.
+
+        All of them have one tenant's share, in which clients take turns. ``asks``: the store is
+        going to be asked.
+        """
+        await self.enter_as(NOBODY, LOOKUP if asks else LONG, client=neighbourhood(address))
+
+    async def enter_as(
+        self, name: str, cost: int, share: int = SHARE, *, client: str | None = None
+    ) -> bool:
         """The same for whoever has that name; counts as so many plain requests."""
         taken = self._taken
         if not taken:
@@ -97,7 +134,7 @@ class Turnstile:
             return False
         came_ns = time.monotonic_ns()
         future: asyncio.Future[None] = self._loop.create_future()
-        self._wait(name, share, partial(self._wake, future, name, cost))
+        self._wait(name, share, partial(self._wake, future, name, cost), client)
         await future
         self.check(came_ns)
         return True
@@ -147,12 +184,19 @@ class Turnstile:
         self._beyond[tenant] = taken + 1
         return taken < share
 
-    def _wait(self, tenant: str, share: int, go: Callable[[], None]) -> None:
+    def _wait(
+        self, tenant: str, share: int, go: Callable[[], None], client: str | None = None
+    ) -> None:
         queue = self._queues.get(tenant)
         if queue is None:
             queue = self._queues[tenant] = _Queue(share)
+            if client is not None:
+                queue.waiting = _ByClient()
         queue.share = share
-        queue.waiting.append(go)
+        if isinstance(queue.waiting, _ByClient):
+            queue.waiting.append(client or "", go)
+        else:
+            queue.waiting.append(go)
 
     def _turn(self) -> None:
         """A turn of the event loop is over: those that wait go first in the next."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from gateway.edge.chunks import ChunkHeads, check_trailer
-from gateway.edge.crowd import neighbourhood
 from gateway.edge.cycle import ANNOUNCED
 from gateway.edge.headers import MAX_HEADER_BYTES, MAX_HEADERS
 from gateway.edge.patience import PatientProtocol
 from gateway.edge.target import MAX_URL
 from gateway.edge.unfinished import FREE, unfinished_of
 from gateway.errors import BadRequest, BodyTooLarge, HeadersTooLarge, UrlTooLong
+from gateway.model.neighbours import neighbourhood
 
 if TYPE_CHECKING:
     from gateway.model.http import HeaderList

@@ -6,11 +6,11 @@ one that is idle to any address that has fewer.
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address
 from itertools import islice
 from typing import Final, Protocol
 
 from gateway.edge.listeners import OfListener
+from gateway.model.neighbours import neighbourhood
 
 LOOKED_AT: Final = 64
 """Connections of an address that are looked at, at most, to find one that is idle."""
@@ -67,13 +67,3 @@ class Crowd:
 
 crowd_of: Final = OfListener(Crowd)
 """The crowd of a listener."""
-
-
-def neighbourhood(address: str) -> str:
-    """An address, or the network that one IPv6 customer has to choose addresses from."""
-    if ":" not in address:
-        return address
-    whole = IPv6Address(address.partition("%")[0])
-    if whole.ipv4_mapped is not None:
-        return str(whole.ipv4_mapped)
-    return f"{int(whole) >> 64:x}::/64"

@@ -103,6 +103,13 @@ class Resolver:
             return None
         return msgspec.structs.replace(route, mount=target.mount) if target.mount else route
 
+    def asks(self, request: Request) -> bool:
+        """Whether ``resolve`` has to ask the store."""
+        target = self._targets.get(self._target_key(request))
+        if target is not None and target.key is None and request.tenant_header is not None:
+            target = self._header_target(request.tenant_header)
+        return target is None or (target.key is not None and target.key not in self._scripts)
+
     async def resolve(self, request: Request) -> Route:
         """The route. Raises NotConfigured or ScriptNotFound."""
         target = await self._target(self._target_key(request), request.host, request.path)

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from gateway.admission.turnstile import AT_ONCE, LONG, SHARE, Turnstile
+from gateway.admission.turnstile import AT_ONCE, LONG, LOOKUP, SHARE, Turnstile
 from gateway.edge.turns import COST, with_turns
 from gateway.errors import LoadShed
 from gateway.model.plan import Limits
@@ -106,12 +106,44 @@ async def test_the_order_of_a_tenants_requests_is_kept(turnstile: Turnstile) -> 
 
 
 async def test_what_leads_to_no_script_has_one_tenants_share(turnstile: Turnstile) -> None:
-    tasks = [asyncio.create_task(turnstile.enter(None)) for _ in range(200)]
+    clients = [f"192.0.2.{number}" for number in range(200)]
+    tasks = [asyncio.create_task(turnstile.enter_unknown(client)) for client in clients]
     await turn()
     assert turnstile.waiting[""] >= 200 - (AT_ONCE + SHARE) // LONG - 1
     assert turnstile.passes(QUIET)
-    waited = await asyncio.gather(*tasks)
-    assert waited == sorted(waited)
+    await asyncio.gather(*tasks)
+
+
+async def test_a_client_that_asks_for_nothing_there_is_waits_for_itself(
+    turnstile: Turnstile,
+) -> None:
+    gone: list[str] = []
+
+    async def ask(client: str) -> None:
+        await turnstile.enter_unknown(client, asks=True)
+        gone.append(client)
+
+    network = [f"2001:db8::{number:x}" for number in range(500)]
+    tasks = [asyncio.create_task(ask(address)) for address in network]
+    await turn()
+    known = len(gone)
+    assert known <= AT_ONCE + SHARE
+    others = ["192.0.2.1", "192.0.2.2", "2001:db8:0:1::1"]
+    tasks += [asyncio.create_task(ask(client)) for client in others]
+    await turn()
+    while not set(others) <= set(gone):
+        assert turnstile.waiting[""]
+        await turn()
+    assert len(gone) <= known + 4 * AT_ONCE
+    await asyncio.gather(*tasks)
+    assert [client for client in gone if client in network] == network
+
+
+async def test_what_the_store_is_asked_for_counts_as_more(turnstile: Turnstile) -> None:
+    tasks = [asyncio.create_task(turnstile.enter_unknown("", asks=True)) for _ in range(200)]
+    await turn()
+    assert turnstile.waiting[""] >= 200 - (AT_ONCE + SHARE) // LOOKUP - 1
+    await asyncio.gather(*tasks)
 
 
 async def test_who_waited_for_too_long_is_shed_in_its_turn() -> None:

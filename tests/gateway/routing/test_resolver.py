@@ -101,6 +101,20 @@ async def test_a_missing_hostname_is_remembered_until_it_is_set(place: Place) ->
     assert (await place.resolver.resolve(asked)).key == HELLO
 
 
+async def test_what_memory_has_is_not_asked_for(place: Place) -> None:
+    nowhere, named = request("shop.example"), request("shop.example", header="hello")
+    assert place.resolver.asks(nowhere)
+    with pytest.raises(NotConfigured):
+        await place.resolver.resolve(nowhere)
+    assert not place.resolver.asks(nowhere)
+    assert place.resolver.asks(named)
+    await place.resolver.resolve(named)
+    assert not place.resolver.asks(named)
+    await place.script(HELLO, 2)
+    assert place.resolver.asks(named)
+    assert not place.resolver.asks(nowhere)
+
+
 async def test_the_record_of_the_seed_leads_to_its_worker(place: Place) -> None:
     record = b'{"workerName":"hello","namespace":"production","tenant":"hello","more":1}'
     await place.hostname("shop.example", record)
