@@ -12,15 +12,15 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from sandbox.protocol import CHUNK, END, HEADER, HEADER_SIZE, Decoder, FrameType
+from sandbox.protocol import CHUNK, END, HEADER, HEADER_SIZE, WINDOW, Decoder, FrameType
 
 if TYPE_CHECKING:
     from gateway.pool.channel import Channel
 
 LARGE: Final = 16 * 1024
 """Bytes of a frame; one with less goes the ordinary way, in which small ones are put together."""
-BUFFER_BYTES: Final = 512 * 1024
-"""All that an instance has written, most of the time."""
+BUFFER_BYTES: Final = 2 * (WINDOW + WINDOW // CHUNK * HEADER_SIZE)
+"""All that an instance has credit for: what remained would be read, and sent, by itself."""
 
 
 class _Shared(threading.local):
