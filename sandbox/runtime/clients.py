@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from sandbox.runtime.client_transport import ClientTransport, encode_head
-from sandbox.runtime.context import run_sync
+from sandbox.runtime.context import adapt_anyio, run_sync
 from sandbox.runtime.workers.fetching import fetch
 from sandbox.runtime.workers.request import Request
 
@@ -246,6 +246,7 @@ def _load_httpcore(_module: ModuleType) -> None:
 
 _ADAPTERS: dict[str, Callable[[Any], None]] = {
     "aiohttp.connector": _adapt_aiohttp,
+    "anyio.to_thread": adapt_anyio,
     "botocore.awsrequest": _adapt_botocore,
     "urllib3.connection": _adapt_urllib3,
     "httpx": _load_httpcore,

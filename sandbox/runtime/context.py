@@ -15,6 +15,7 @@ from sandbox.payloads import MAX_FIELDS, RequestHead, ResponseHead, encode_metad
 from sandbox.protocol import END, MAX_METADATA, FrameType, encode, encode_answer
 from sandbox.runtime.channel import IncomingBody, OutgoingBody
 from sandbox.runtime.sockets import SocketWire
+from sandbox.runtime.threads import at_work
 from sandbox.runtime.trace import CpuLimitExceeded
 
 if TYPE_CHECKING:
@@ -188,9 +189,21 @@ def install() -> None:
     @functools.wraps(submit)
     def knowing(self: Any, fn: Any, /, *args: Any, **kwargs: Any) -> Any:
         # As asyncio.to_thread() does it.
-        return submit(self, copy_context().run, fn, *args, **kwargs)
+        run = copy_context().run
+        return submit(self, run, at_work, current.get(None), fn, *args, **kwargs)
 
     ThreadPoolExecutor.submit = knowing  # type: ignore[method-assign]
+
+
+def adapt_anyio(module: Any) -> None:
+    """Let it be known whom the threads of anyio (FastAPI, Starlette) work for."""
+    original = module.run_sync
+
+    @functools.wraps(original)
+    async def run_sync(func: Any, *args: Any, **options: Any) -> Any:
+        return await original(at_work, current.get(None), func, *args, **options)
+
+    module.run_sync = run_sync
 
 
 class Context:

@@ -23,6 +23,7 @@ from sandbox.runtime.context import Invocation, current
 from sandbox.runtime.scheduled import ScheduledAdapter
 from sandbox.runtime.sockets import SocketClosed
 from sandbox.runtime.subrequest import Subrequests
+from sandbox.runtime.threads import recall
 from sandbox.runtime.trace import CpuLimitExceeded, Tracer
 from sandbox.runtime.wireloop import WireLoop
 
@@ -257,6 +258,8 @@ class Server:
             self._failed(invocation, ClientGone("the client closed the connection"))
         self.subrequests.abandon(invocation)
         self.invocations.pop(invocation.stream, None)
+        if invocation.tripped:
+            recall()
         invocation.finish()
         # Its context holds the invocation: the circle would be left to the collector.
         invocation.task = None

@@ -26,7 +26,7 @@ def _nothing() -> None:
     """Stands in until there is a wire."""
 
 
-class _WireSelector(selectors.EpollSelector):
+class WireSelector(selectors.EpollSelector):
     """Calls ``on_readable`` for one descriptor, and tells of the others."""
 
     loop: WireLoop
@@ -83,7 +83,7 @@ class WireLoop(asyncio.SelectorEventLoop):
     def __init__(self) -> None:
         self._catching = False
         self._caught: tuple[Callable[..., object], contextvars.Context] | None = None
-        self._wire_selector = _WireSelector()
+        self._wire_selector = WireSelector()
         self._wire_selector.loop = self
         super().__init__(self._wire_selector)
 

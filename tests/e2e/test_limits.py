@@ -77,6 +77,66 @@ def test_the_cpu_limit_cannot_be_swallowed(node: LiveNode, path: str) -> None:
     assert node.request("burner", "/ok").text == "ok"
 
 
+THREADED = {
+    "worker": """
+import asyncio
+from workers import Response
+
+def burn():
+    while True: pass
+
+async def on_fetch(request):
+    if "/ok" not in request.url:
+        await asyncio.to_thread(burn)
+    return Response("ok")
+""",
+    "fastapi": """
+from fastapi import FastAPI
+app = FastAPI()
+
+@app.get("/ok")
+def ok():
+    return "ok"
+
+@app.get("/")
+def burn():
+    while True: pass
+""",
+    "flask": """
+from concurrent.futures import ThreadPoolExecutor
+from flask import Flask
+app = Flask(__name__)
+
+def burn():
+    while True: pass
+
+@app.get("/ok")
+def ok():
+    return "ok"
+
+@app.get("/")
+def wait():
+    return ThreadPoolExecutor(1).submit(burn).result()
+""",
+}
+
+
+@pytest.mark.parametrize("kind", THREADED)
+def test_a_thread_is_told_in_its_own_frame(node: LiveNode, kind: str) -> None:
+    """Not always: on a busy machine the hard limit may come first."""
+    name, stacks, events = f"thread-{kind}", "", 0
+    node.deploy(name, THREADED[kind])
+    with node.tail(name) as tail:
+        while "in burn\n    while True: pass" not in stacks:
+            assert node.request(name, "/ok").status_code == 200
+            assert outcome_of(node, name, "/") == (503, "1102", "exceededCpu")
+            events += 2
+            assert events < 100
+            last = tail.wait(events)[-1]
+            assert last["outcome"] == "exceededCpu"
+            stacks += "".join(str(error.get("stack")) for error in last["exceptions"])
+
+
 DYING = """
 import ctypes, os, sys
 from workers import Response
