@@ -22,6 +22,10 @@ from sandbox.runtime.scheduled import OnlyScheduled, find_handler
 
 _ALIASES = ("asgi", "js", "sandbox")
 """Names of ours that a bundle may well use for a module of its own."""
+_NEITHER = (
+    "is neither ASGI, called with scope, receive and send, nor WSGI, called with environ and "
+    "start_response; a server of its own, such as aiohttp.web and Tornado, cannot run in a worker"
+)
 
 
 class EntrypointError(Exception):
@@ -132,11 +136,7 @@ def find_adapter(module: ModuleType, entrypoint: str | None) -> Adapter:
 
 def _adapt(name: str, target: Any, module: ModuleType) -> Adapter:
     if isinstance(target, type):
-        if callable(getattr(target, "fetch", None)):
-            return WorkerAdapter.for_class(target)
-        if callable(getattr(target, "scheduled", None)):
-            return OnlyScheduled(find_method(target, "scheduled"))
-        raise EntrypointError(f"class {name} has no method fetch(self, request)")
+        return _adapt_class(name, target)
     if not callable(target):
         raise EntrypointError(f"{name} is a {type(target).__name__}, which cannot be called")
     if name == "on_fetch":
@@ -145,9 +145,26 @@ def _adapt(name: str, target: Any, module: ModuleType) -> Adapter:
         return OnlyScheduled(target)
     if is_asgi(target):
         return AsgiAdapter(target)
-    if is_wsgi(target) or name in ("app", "application"):
+    if not is_wsgi(target) and name not in ("app", "application"):
+        return WorkerAdapter.for_function(target, module)
+    if _takes(target, 2):
         return WsgiAdapter(target)
-    return WorkerAdapter.for_function(target, module)
+    if _takes(target, 3):
+        return AsgiAdapter(target)
+    raise EntrypointError(f"{name} (of {type(target).__module__}) {_NEITHER}")
+
+
+def _adapt_class(name: str, target: type[Any]) -> Adapter:
+    if callable(getattr(target, "fetch", None)):
+        return WorkerAdapter.for_class(target)
+    if callable(getattr(target, "scheduled", None)):
+        return OnlyScheduled(find_method(target, "scheduled"))
+    # An instance is made for each request, as PEP 3333 and Starlette's endpoints have it.
+    if hasattr(target, "__await__") and _takes(target, 3):
+        return AsgiAdapter(target)
+    if hasattr(target, "__iter__") and _takes(target, 2):
+        return WsgiAdapter(target)
+    raise EntrypointError(f"class {name} has no method fetch(self, request)")
 
 
 def _with_schedules(adapter: Adapter, target: Any, module: ModuleType) -> Adapter:
@@ -172,6 +189,19 @@ def is_wsgi(target: Callable[..., Any]) -> bool:
         return True
     names = _parameters(target)
     return len(names) == 2 and (names[0] in ("environ", "env") or names[1] == "start_response")
+
+
+def _takes(target: Callable[..., Any], count: int) -> bool:
+    """Whether a callable can be called with so many arguments."""
+    try:
+        signature = inspect.signature(target)
+    except (TypeError, ValueError):
+        return True
+    try:
+        signature.bind(*range(count))
+    except TypeError:
+        return False
+    return True
 
 
 def _parameters(target: Callable[..., Any]) -> list[str]:

@@ -37,7 +37,18 @@ def application(environ, start_response):
         ("def on_fetch(request): ...", "worker", False),
         (ASGI, "asgi", True),
         ("class A:\n    async def __call__(self, s, r, t): ...\napp = A()", "asgi", True),
+        ("class A:\n    def __call__(self, s, r, t): ...\napp = A()", "asgi", True),
+        (
+            "class app:\n    def __init__(self, s, r, t): ...\n    def __await__(self): ...",
+            "asgi",
+            True,
+        ),
         (WSGI, "wsgi", False),
+        (
+            "class app:\n    def __init__(self, e, s): ...\n    def __iter__(self): ...",
+            "wsgi",
+            False,
+        ),
         ("class A:\n    def __call__(self, e, s): ...\napp = A()", "wsgi", False),
         ("async def on_fetch(request): ...\n" + WSGI, "worker", True),
         ("import fastapi\napp = fastapi.FastAPI()", "asgi", True),
@@ -48,6 +59,34 @@ def test_entrypoint_is_found(instance: Instance, source: str, kind: str, concurr
     ready = instance.load(source)
     assert isinstance(ready, Ready)
     assert (ready.kind, ready.concurrent) == (kind, concurrent)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        """
+class app:
+    def __init__(self, environ, start_response):
+        start_response("200 OK", [])
+    def __iter__(self):
+        yield b"made for each"
+""",
+        """
+class app:
+    def __init__(self, scope, receive, send):
+        self.send = send
+    def __await__(self):
+        return self.answer().__await__()
+    async def answer(self):
+        await self.send({"type": "http.response.start", "status": 200})
+        await self.send({"type": "http.response.body", "body": b"made for each"})
+""",
+    ],
+    ids=["WSGI", "ASGI"],
+)
+def test_a_class_may_be_the_application(instance: Instance, source: str) -> None:
+    assert isinstance(instance.load(source), Ready)
+    assert [instance.get().body for _ in range(2)] == [b"made for each"] * 2
 
 
 def test_named_entrypoint_wins(instance: Instance) -> None:
@@ -99,6 +138,7 @@ def test_top_level_error_names_the_tenants_line(instance: Instance) -> None:
     [
         ("x = 1", "entrypoint", "EntrypointError"),
         ("class Default: ...", "entrypoint", "EntrypointError"),
+        ("class S:\n def __call__(self): ...\napp = S()", "entrypoint", "EntrypointError"),
         ("raise MemoryError", "memory", "MemoryError"),
         ("raise MemoryError('Cannot allocate write+execute memory')", "code", "MemoryError"),
         ("raise SystemExit(3)", "code", "SystemExit"),
