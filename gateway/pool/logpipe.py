@@ -20,7 +20,7 @@ LINES_A_READ: Final = 128
 """Lines of one read that are records of their own; what follows them goes into few records."""
 READ_UNITS: Final = 8
 LINE_UNITS: Final = 2
-"""What a read, and a line that is kept, take of the tenant's share."""
+"""What a read, and a line that is kept, take of the tenant's share, besides 256 bytes a unit."""
 LAST_READS: Final = 16
 """What a pipe holds, and more, of a process that is gone."""
 
@@ -68,7 +68,7 @@ class LogPipe:
         if not data:
             self.close()
             return False
-        if self._share.spend(READ_UNITS + LINE_UNITS * self._take(data)):
+        if self._share.spend(READ_UNITS + (len(data) >> 8) + LINE_UNITS * self._take(data)):
             self._loop.remove_reader(self._fd)
             self._share.wait(self._go_on)
         return True

@@ -113,3 +113,14 @@ async def test_pipes_of_one_tenant_take_turns() -> None:
         os.write(first[1], b"again\n")
         await turns_until(lambda: len(owners[0].logs) >= LINES_A_READ + 1)
     assert all(len(owner.logs) >= LINES_A_READ > A_TURN for owner in owners)
+
+
+async def test_output_that_is_dropped_counts_as_well() -> None:
+    owner, share = exchange(), Share()
+    owner.truncated = True
+    with pipe_of(share, owner) as (pipe, writer):
+        os.write(writer, b"x" * PIPE_READ)
+        pipe.drain()
+        assert share.waiting
+        await turns_until(lambda: not share.waiting)
+    assert not owner.logs
