@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import gc
 import importlib
 import os
@@ -29,7 +30,7 @@ from sandbox.jail import (
     seccomp_policy,
     syscalls,
 )
-from sandbox.supervisor import messages, outer, packing, reaper
+from sandbox.supervisor import messages, outer, packing, reaper, scout
 from sandbox.supervisor.spawn import Birth, Recipe, become_instance, supervisor_modules
 
 _WARMUP: Final = "sandbox.runtime.warmup"
@@ -83,7 +84,7 @@ def _prepare(
     this = _Self()
     pid_namespaces = namespaces.PidNamespaces()
     outer.close(tree)
-    recipe = _load(config, this, tree.tops())
+    recipe = _load(config, this, tree.tops(), pid_namespaces.fork)
     return ForkServer(control, recipe, pid_namespaces.fork)
 
 
@@ -137,7 +138,12 @@ def _make_threads_small() -> None:
     syscalls.share_one_heap()
 
 
-def _load(config: messages.ZygoteConfig, this: _Self, readable: Sequence[str] = ()) -> Recipe:
+def _load(
+    config: messages.ZygoteConfig,
+    this: _Self,
+    readable: Sequence[str] = (),
+    fork: Callable[[], int] | None = None,
+) -> Recipe:
     """Load and exercise what instances will need, and freeze it."""
     program = seal = b""
 
@@ -161,11 +167,10 @@ def _load(config: messages.ZygoteConfig, this: _Self, readable: Sequence[str] = 
     if not config.insecure:
         steps.append(("seccomp policy", compile_filter))
     outer.run_steps(steps)
-    _pack(config.packages)
     recipe = Recipe(
         entry=importlib.import_module(_BOOTSTRAP).main,
         null=os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC),
-        address_space_bytes=this.address_space_bytes(),
+        address_space_bytes=0,
         readable=tuple(readable),
         landlock_abi=0 if config.insecure else syscalls.landlock_abi(),
         filter=program,
@@ -176,19 +181,28 @@ def _load(config: messages.ZygoteConfig, this: _Self, readable: Sequence[str] = 
         insecure=config.insecure,
         hidden_modules=supervisor_modules(),
     )
+    _pack(config.packages, scout.ids(recipe, fork) if fork is not None else ())
+    recipe = dataclasses.replace(recipe, address_space_bytes=this.address_space_bytes())
     this.close()
     # What is frozen is not touched by the collectors of the children, so its pages stay shared.
     gc.freeze()
     return recipe
 
 
-def _pack(packages: Sequence[str]) -> None:
-    """Arrange the memory that children will share."""
+def _pack(packages: Sequence[str], once: Sequence[int]) -> None:
+    """Arrange the memory that children will share; ``once`` are ids of code that each runs once."""
     rehearsal = importlib.import_module(_REHEARSAL)
+
+    def run() -> None:
+        rehearsal.repeat()
+        rehearsal.rehearse()
+
     gc.collect()
     packing.fill()
-    packing.gather(rehearsal.repeat)
+    packing.gather(run, once)
     rehearsal.settle(packages)
+    packing.look_up()
+    rehearsal.rehearse()
     gc.collect()
     packing.fill()
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 import gc
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from types import CodeType, FrameType, FunctionType
+from collections.abc import Callable, Iterable, Iterator
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Final
 
 from sandbox.jail import syscalls
@@ -28,6 +28,7 @@ _MOST_BYTES: Final = 8 << 20
 _BYTES_HEADER: Final = b"".__sizeof__()
 
 _kept: list[object] = []
+_gathered: list[CodeType] = []
 
 
 def fill() -> None:
@@ -71,22 +72,37 @@ def _numbers() -> Iterator[float]:
         number += 1.0
 
 
-def gather(run: Callable[[], None]) -> None:
+def gather(run: Callable[[], None], once: Iterable[int] = ()) -> None:
     """Lay together the code of the functions that ``run`` calls, those called most often first.
 
-    Called after ``fill``; what it leaves is for another ``fill``, and the interpreter has to adapt
-    the code anew.
+    The functions whose code has one of the ids in ``once`` come last. Called after ``fill``; what
+    it leaves is for another ``fill``, and the interpreter has to adapt the code anew.
     """
     called, counts = _called_by(run)
+    counts.update(dict.fromkeys(once, 0))
     owners: dict[int, list[FunctionType]] = {}
     for each in gc.get_objects():
-        if type(each) is FunctionType and id(each.__code__) in called:
+        if type(each) is FunctionType and id(each.__code__) in counts:
             owners.setdefault(id(each.__code__), []).append(each)
+            # Kept until all have moved: the next one would go to where this one was.
+            called.setdefault(id(each.__code__), each.__code__)
     for key, _ in counts.most_common():
         if functions := owners.get(key):
-            moved = _moved(called[key])
+            code = _moved(called[key])
+            _gathered.append(code)
             for function in functions:
-                function.__code__ = moved
+                function.__code__ = code
+
+
+def look_up() -> None:
+    """Have the cache of methods hold what code that has never run asks a module's type.
+
+    It asks for each name that it takes from a module; a child would write the answer down where
+    another one was, and to the page of the name that was there before.
+    """
+    for name in {name for code in _gathered for name in code.co_names}:
+        hasattr(ModuleType, name)
+    _gathered.clear()
 
 
 def _called_by(run: Callable[[], None]) -> tuple[dict[int, CodeType], Counter[int]]:
