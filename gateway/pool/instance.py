@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sys
 import time
 from collections.abc import Callable
@@ -12,26 +11,20 @@ from functools import partial
 
 import msgspec
 
-from gateway.errors import (
-    CpuExceeded,
-    MemoryExceeded,
-    PlatformFailed,
-    Refusal,
-    StartFailed,
-    TenantFailed,
-    WallTimeExceeded,
-    WorkerDied,
-)
+from gateway.errors import PlatformFailed, Refusal
 from gateway.model.http import Request
 from gateway.model.route import Route
 from gateway.model.script import Bytecode, Version
 from gateway.pool.channel import Channel
-from gateway.pool.exchange import Exchange, as_refusal
+from gateway.pool.exchange import Exchange
 from gateway.pool.fairness import Share
 from gateway.pool.socket import GOING_AWAY
+from gateway.pool.socket_budget import SocketBudget
+from gateway.pool.startup import Code, Startup
 from gateway.pool.subrequests import Fetcher, WireSubrequests
-from sandbox import Meter, Outcome, ProtocolError, Sandbox, Watchdog, classify_exit, protocol
-from sandbox.payloads import Close, ExceptionRecord, Failed, Init, Ready, RequestHead, encode_struct
+from gateway.pool.verdict import cpu_exceeded, fail_with_process, of_exception, wall_time_exceeded
+from sandbox import Meter, ProtocolError, Sandbox, Watchdog, classify_exit, protocol
+from sandbox.payloads import Close, ExceptionRecord, Init, Ready, RequestHead, encode_struct
 from sandbox.protocol import FrameType
 
 _GOING_AWAY = Close(GOING_AWAY, "The worker is being replaced.")
@@ -81,20 +74,21 @@ class Instance:
         self._changed_ns = 0
         self.why_dead = ""
         self._on_change = on_change
-        self._loaded: asyncio.Future[Ready | Failed] = asyncio.get_running_loop().create_future()
+        self._startup = Startup()
+        self.meter = Meter(
+            sandbox, watchdog, memory_bytes=memory_bytes, on_kill=self._on_meter_kill
+        )
+        self.socket_budget = SocketBudget(self.meter)
         self.channel = Channel(
-            on_ready=self._on_loaded,
+            on_ready=self._startup.on_loaded,
             on_broken=self._on_broken,
             on_exception=self._on_exception,
-            on_taken=self._on_taken,
+            on_taken=self.socket_budget.on_taken,
             on_extend=self._on_extend,
             cpu_ns=self._cpu_ns,
             share=share,
         )
         self._subrequests = WireSubrequests(self.channel, fetcher)
-        self.meter = Meter(
-            sandbox, watchdog, memory_bytes=memory_bytes, on_kill=self._on_meter_kill
-        )
         self._end_task: asyncio.Task[None] | None = None
         self._retiring = False
         self._final_cpu_ns: int | None = None
@@ -134,21 +128,12 @@ class Instance:
         loop = asyncio.get_running_loop()
         await loop.create_unix_connection(lambda: self.channel, sock=self.sandbox.detach_wire())
         self.channel.watch_log(self.sandbox.log_fd)
-        charge = self.meter.begin(
-            cpu_ms * 1_000_000,
-            wall_ms * 1_000_000,
-            self._on_start_expired,
-            now_ns=time.monotonic_ns(),
+        code = Code(init, self.version.modules, bytecode)
+        # Once the process has it, it would only be in memory once for each instance.
+        self.version = msgspec.structs.replace(self.version, modules=())
+        loaded, self._startup_left_ns = await self._startup.load(
+            self.channel, self.meter, code, cpu_ms=cpu_ms, wall_ms=wall_ms
         )
-        self._send_code(init, bytecode)
-        loaded = await self._loaded
-        self._startup_left_ns = max(0, charge.budget_ns - self.meter.end(charge))
-        if isinstance(loaded, Failed):
-            self.stop("could not be loaded")
-            raise StartFailed(loaded)
-        if self.meter.tripped is not None:
-            self.stop("exceeded a start-up limit")
-            raise StartFailed(_start_failure(self.meter.tripped, None))
         self.ready = loaded
         self.kind = loaded.kind
         self.capacity = concurrency if loaded.concurrent else 1
@@ -158,32 +143,6 @@ class Instance:
             self.state = State.SERVING
         self.idle_since = time.monotonic()
         return loaded
-
-    def _send_code(self, init: Init, bytecode: Bytecode | None) -> None:
-        files = [module.content for module in self.version.modules]
-        first = None
-        if bytecode is not None:
-            # Of thousands of modules with long names, the sizes may be what is too much.
-            with contextlib.suppress(ProtocolError):
-                sized = msgspec.structs.replace(init, bytecode=list(bytecode.sizes))
-                first = encode_struct(FrameType.INIT, 0, sized)
-                files.insert(0, bytecode.content)
-        self.channel.send(first or encode_struct(FrameType.INIT, 0, init))
-        for content in files:
-            for start in range(0, len(content), protocol.CHUNK):
-                chunk = content[start : start + protocol.CHUNK]
-                self.channel.send(protocol.encode(FrameType.BODY, 0, chunk))
-        self.channel.send(protocol.encode(FrameType.BODY, 0, b"", protocol.END))
-        # The process has the code now; kept here, it would be in memory once for each instance.
-        self.version = msgspec.structs.replace(self.version, modules=())
-
-    def _on_loaded(self, loaded: Ready | Failed) -> None:
-        if self._loaded.done():
-            raise ProtocolError("the script was reported loaded twice")
-        self._loaded.set_result(loaded)
-
-    def _on_start_expired(self) -> None:
-        self.meter.kill(Outcome.EXCEEDED_WALL_TIME)
 
     # Serving
 
@@ -262,8 +221,7 @@ class Instance:
 
     def expire(self, exchange: Exchange) -> None:
         """An invocation has used up its wall time: end it, and recycle the process."""
-        limit = exchange.route.limits.wall_ms
-        late = WallTimeExceeded(f"The worker took longer than the {limit} ms that its plan allows.")
+        late = wall_time_exceeded(exchange.route.limits)
         if exchange.ended:
             exchange.fail_afterwards(late)
         # Of a complete answer, too: a client that does not take it is not waited for.
@@ -289,7 +247,7 @@ class Instance:
             # and the process takes no more requests.
             return None
         if self.meter.used_ns(charge) >= charge.budget_ns:
-            return cpu_exceeded(exchange.route.limits.cpu_ms)
+            return cpu_exceeded(exchange.route.limits)
         return None
 
     def _on_extend(self, exchange: Exchange) -> None:
@@ -317,51 +275,23 @@ class Instance:
         if self.ready.concurrent:
             self.sockets -= 1
 
-    def set_deadline(self, exchange: Exchange, wall_ns: int | None) -> None:
-        """Let an invocation last so long from now on; None: as long as its client stays."""
-        if exchange.charge is not None:
-            deadline_ns = None if wall_ns is None else time.monotonic_ns() + wall_ns
-            self.meter.set_deadline(exchange.charge, deadline_ns)
-
-    def fund(self, exchange: Exchange) -> None:
-        """A message was put in: it brings the CPU time that a request would."""
-        self._renew(exchange, exchange.route.limits.cpu_ms * 1_000_000)
-
     def refill(self, exchange: Exchange) -> None:
         """A second has passed on an open WebSocket: it earns a budget for what it sends unasked."""
         if self.meter.tripped is None:
-            self.fund(exchange)
+            self.socket_budget.fund(exchange)
             return
-        charge = exchange.charge
-        if charge is not None and self.meter.used_ns(charge) >= charge.budget_ns:
+        if self.socket_budget.is_spent(exchange):
             # It burnt it little by little, never long enough to be told so in its own code.
-            exchange.fail(cpu_exceeded(exchange.route.limits.cpu_ms))
+            exchange.fail(cpu_exceeded(exchange.route.limits))
         if self.state is State.SERVING:
             self._take_no_more()
 
-    def _on_taken(self, exchange: Exchange) -> None:
-        """The tenant has taken a message: what the one before it left unspent is gone."""
-        self._renew(exchange, 0)
-
-    def _renew(self, exchange: Exchange, grant_ns: int) -> None:
-        if exchange.charge is not None and exchange.wire is not None:
-            budget_ns = exchange.route.limits.cpu_ms * 1_000_000
-            most_ns = budget_ns * (1 + exchange.wire.untaken)
-            self.meter.renew(exchange.charge, grant_ns, most_ns, now_ns=time.monotonic_ns())
-
     def _on_exception(self, exchange: Exchange, record: ExceptionRecord) -> None:
+        refusal = of_exception(exchange.route.limits, record, self.meter.tripped)
         if exchange.ended:
-            exchange.fail_afterwards(self._judge(exchange, record))
+            exchange.fail_afterwards(refusal)
         elif exchange.failure is None:
-            exchange.fail(self._judge(exchange, record))
-
-    def _judge(self, exchange: Exchange, record: ExceptionRecord) -> Refusal:
-        limits = exchange.route.limits
-        if self.meter.tripped is Outcome.EXCEEDED_CPU:
-            return cpu_exceeded(limits.cpu_ms)
-        if record.kind == "memory":
-            return memory_exceeded(limits.memory_mb)
-        return TenantFailed("The worker's code raised an exception that it did not handle.")
+            exchange.fail(refusal)
 
     # Ending
 
@@ -369,7 +299,7 @@ class Instance:
         """Accept nothing more; end when nothing is in flight."""
         if self.state in (State.STARTING, State.SERVING):
             self._take_no_more()
-        if self.in_flight == 0 and self._loaded.done():
+        if self.in_flight == 0 and self._startup.over:
             self._retire()
 
     def _take_no_more(self) -> None:
@@ -401,8 +331,7 @@ class Instance:
         self.why_dead = why
         self.channel.close()
         self.sandbox.close()
-        if not self._loaded.done():
-            self._loaded.set_result(_start_failure(None, None))
+        self._startup.on_end()
         for exchange in list(self.channel.exchanges.values()):
             exchange.fail(PlatformFailed("The platform stopped the worker."))
             exchange.finish()
@@ -430,65 +359,7 @@ class Instance:
         outcome = classify_exit(self.meter.killed_for or self.meter.tripped, status)
         words = status.describe() if status is not None else "is gone"
         self._final_cpu_ns = status.cpu_ns if status is not None else None
-        if not self._loaded.done():
-            self._loaded.set_result(_start_failure(outcome, words))
+        self._startup.on_end(outcome, words)
         for exchange in list(self.channel.exchanges.values()):
-            self._fail_of_end(exchange, outcome, words, error)
+            fail_with_process(exchange, outcome, words, error)
         self.stop(words if error is None else f"protocol: {error}")
-
-    def _fail_of_end(
-        self, exchange: Exchange, outcome: Outcome, words: str, error: ProtocolError | None
-    ) -> None:
-        if exchange.done:
-            return
-        refusal: Refusal
-        if error is not None:
-            exchange.on_exception(crash_record("ProtocolError", str(error)))
-            refusal = as_refusal(error)
-        elif outcome is Outcome.EXCEEDED_CPU:
-            refusal = cpu_exceeded(exchange.route.limits.cpu_ms)
-        elif outcome is Outcome.EXCEEDED_MEMORY:
-            refusal = memory_exceeded(exchange.route.limits.memory_mb)
-        else:
-            if exchange.failure is None:
-                exchange.on_exception(crash_record("ProcessDied", f"The worker's process {words}."))
-            refusal = WorkerDied(f"The worker's process {words} while it served this request.")
-        if exchange.ended:
-            exchange.fail_afterwards(refusal)
-        if error is not None or not exchange.ended:
-            exchange.fail(refusal)
-        exchange.finish()
-
-
-def cpu_exceeded(cpu_ms: int) -> CpuExceeded:
-    """The page of a request that burnt its CPU budget."""
-    return CpuExceeded(
-        f"The worker used more than the {cpu_ms} ms of CPU time that its plan allows."
-    )
-
-
-def memory_exceeded(memory_mb: int) -> MemoryExceeded:
-    """The page of a request that used up the instance's memory."""
-    return MemoryExceeded(
-        f"The worker used more than the {memory_mb} MB of memory that its plan allows."
-    )
-
-
-def crash_record(name: str, message: str) -> ExceptionRecord:
-    """What the tenant's tail shows of an end that its own code could not report."""
-    return ExceptionRecord("exception", name, message, "", time.time_ns() // 1_000_000)
-
-
-def _start_failure(outcome: Outcome | None, words: str | None) -> Failed:
-    if outcome is Outcome.EXCEEDED_CPU:
-        return Failed(
-            "cpu", "StartupLimit", "Script startup exceeded CPU time limit.", "", None, None
-        )
-    if outcome is Outcome.EXCEEDED_MEMORY:
-        return Failed(
-            "memory", "StartupLimit", "Script startup exceeded memory limit.", "", None, None
-        )
-    if outcome is Outcome.EXCEEDED_WALL_TIME:
-        return Failed("cpu", "StartupLimit", "Script startup took too long.", "", None, None)
-    died = f"The process {words or 'was stopped'} while it loaded."
-    return Failed("code", "ProcessDied", died, "", None, None)

@@ -164,6 +164,7 @@ class Relay:
         self.lost = False
         """The client went away without a close."""
         self._instance = instance
+        self._budget = instance.socket_budget
         self._exchange = exchange
         self._wire = wire
         self._client = client
@@ -173,7 +174,7 @@ class Relay:
     async def run(self) -> None:
         """Carry. Raises the Refusal that ended it, once the client has been told."""
         exchange = self._exchange
-        self._instance.set_deadline(exchange, None)
+        self._budget.set_deadline(exchange, None)
         self._client.on_over = self._on_over
         if self._client.over is not None:
             self._on_over()
@@ -189,7 +190,7 @@ class Relay:
             raise
         finally:
             upward.cancel()
-            self._instance.set_deadline(exchange, exchange.route.limits.wall_ms * 1_000_000)
+            self._budget.set_deadline(exchange, exchange.route.limits.wall_ms * 1_000_000)
 
     async def _downward(self) -> Close:
         """The tenant's messages to the client, until the tenant or the platform ends it."""
@@ -225,7 +226,7 @@ class Relay:
     def _on_over(self) -> None:
         """The client has ended it: the tenant has as long to end as it has for a request."""
         exchange, close = self._exchange, self._client.over
-        self._instance.set_deadline(exchange, exchange.route.limits.wall_ms * 1_000_000)
+        self._budget.set_deadline(exchange, exchange.route.limits.wall_ms * 1_000_000)
         if close is not None and close.code == LOST:
             self.lost = self._wire.closed is None and exchange.farewell is None
             waiter = exchange.upload_waiter
@@ -245,7 +246,7 @@ class Relay:
         exchange.send_credit -= wire.send(part)
         if part.last:
             self.traffic.messages_in += 1
-            self._instance.fund(exchange)
+            self._budget.fund(exchange)
 
     def take_counts(self) -> tuple[int, int]:
         """Messages from and to the client since this was last asked."""
