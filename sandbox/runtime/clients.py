@@ -1,9 +1,9 @@
 """Well-known HTTP clients without sockets: what they would send goes out as a subrequest.
 
-``http.client`` (and ``urllib.request``), urllib3 (and requests, boto3), httpcore (and httpx) and
-aiohttp speak HTTP/1.1 to a connection. Here that is an object that hands one request to ``fetch``
-and gives the answer back as HTTP/1.1. So the gateway counts, refuses and performs it like any
-other, and TLS is the gateway's as well.
+``http.client`` (and ``urllib.request``), urllib3 (and requests, boto3), httpcore and httpcore2
+(and httpx and httpx2) and aiohttp speak HTTP/1.1 to a connection. Here that is an object that hands
+one request to ``fetch`` and gives the answer back as HTTP/1.1. So the gateway counts, refuses and
+performs it like any other, and TLS is the gateway's as well.
 """
 
 from __future__ import annotations
@@ -189,22 +189,23 @@ def _adapt_urllib3(module: ModuleType) -> None:
     module.HTTPSConnection.connect = connect
 
 
-def _connect_error() -> type[Exception]:
-    """Return what httpcore's users expect when there is no answer."""
-    error: type[Exception] = importlib.import_module("httpcore").ConnectError
+def _connect_error(module: ModuleType) -> type[Exception]:
+    """Return what users of the package a module is of expect when there is no answer."""
+    package = importlib.import_module(module.__name__.partition(".")[0])
+    error: type[Exception] = package.ConnectError
     return error
 
 
 def _adapt_httpcore(module: ModuleType) -> None:
     def connect_tcp(_self: Any, host: str, port: int, *_: Any, **__: Any) -> BlockingStream:
-        return BlockingStream(Exchange(host, port, tls=False), _connect_error())
+        return BlockingStream(Exchange(host, port, tls=False), _connect_error(module))
 
     module.SyncBackend.connect_tcp = connect_tcp
 
 
 def _adapt_async_httpcore(module: ModuleType) -> None:
     async def connect_tcp(_self: Any, host: str, port: int, *_: Any, **__: Any) -> AsyncStream:
-        return AsyncStream(Exchange(host, port, tls=False), _connect_error())
+        return AsyncStream(Exchange(host, port, tls=False), _connect_error(module))
 
     module.AutoBackend.connect_tcp = connect_tcp
 
@@ -239,9 +240,9 @@ def _adapt_botocore(module: ModuleType) -> None:
     module.AWSConnection.request = request
 
 
-def _load_httpcore(_module: ModuleType) -> None:
+def _load_httpcore(module: ModuleType) -> None:
     """Load at once, while the script does, what httpx loads at its first request."""
-    importlib.import_module("httpcore")
+    importlib.import_module(module.__name__.replace("httpx", "httpcore"))
 
 
 _ADAPTERS: dict[str, Callable[[Any], None]] = {
@@ -252,6 +253,9 @@ _ADAPTERS: dict[str, Callable[[Any], None]] = {
     "httpx": _load_httpcore,
     "httpcore._backends.sync": _adapt_httpcore,
     "httpcore._backends.auto": _adapt_async_httpcore,
+    "httpx2": _load_httpcore,
+    "httpcore2._backends.sync": _adapt_httpcore,
+    "httpcore2._backends.auto": _adapt_async_httpcore,
 }
 
 

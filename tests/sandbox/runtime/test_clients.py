@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
-from sandbox.payloads import FetchedHead, FetchError, FetchHead
+from sandbox.payloads import FetchedHead, FetchError, FetchHead, Ready
 from tests.sandbox.runtime.peer import Answer, Instance
+from tests.support.bundles import vendored
 
 HOST = "https://api.example.com"
 
@@ -97,6 +99,42 @@ async def on_fetch(request):
     return Response.json([answer.text for answer in answers])
 """
     assert results(instance, source) == [f"GET {HOST}:443/{n} " for n in range(3)]
+
+
+def successor() -> dict[str, str]:
+    """A bundle with httpx2 and httpcore2: what differs for us is the name."""
+    names = re.compile(r"\b(httpx|httpcore)\b")
+    return {
+        names.sub(r"\g<1>2", path): names.sub(r"\g<1>2", content.decode())
+        for path, content in vendored("httpx", "httpcore").items()
+        if path.endswith(".py") and isinstance(content, bytes)
+    }
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        "async with httpx2.AsyncClient() as client:\n        answer = await client.get(URL)",
+        "answer = await asyncio.to_thread(httpx2.get, URL)",
+    ],
+)
+def test_the_successor_of_httpx_sends_subrequests_too(instance: Instance, ask: str) -> None:
+    source = f"""
+import asyncio, httpx2
+from workers import Response
+URL = "{HOST}/a"
+async def on_fetch(request):
+    try:
+        {ask.replace("    ", "        ")}
+    except httpx2.ConnectError as error:
+        return Response(str(error))
+    return Response(answer.text)
+"""
+    assert isinstance(instance.load({"worker.py": source, **successor()}), Ready)
+    instance.fetch = echo
+    assert instance.get().body == f"GET {HOST}:443/a ".encode()
+    instance.fetch = lambda head, body: FetchError("refused", "a private address")
+    assert b"a private address" in instance.get().body
 
 
 @pytest.mark.parametrize(
