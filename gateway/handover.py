@@ -70,6 +70,7 @@ def die_with(parent_pid: int | None) -> None:
 
 def become_manager(sockets: Sockets) -> NoReturn:
     """Turn this process into a manager that starts this very command as its nodes."""
+    own = ",".join(str(sock.fileno()) for sock in sockets.own)
     descriptors = []
     for sock in (sockets.tenants, sockets.api):
         sock.set_inheritable(True)
@@ -77,4 +78,4 @@ def become_manager(sockets: Sockets) -> NoReturn:
     command = [sys.executable, *sys.orig_argv[1:]]
     program = [sys.executable, "-I", "-S", str(Path(manager.__file__))]
     sys.stdout.flush()
-    os.execv(sys.executable, [*program, *descriptors, "--", *command])  # noqa: S606
+    os.execv(sys.executable, [*program, *descriptors, own, "--", *command])  # noqa: S606

@@ -1,6 +1,7 @@
 """Holds the listening sockets while nodes come and go, and starts a new one when it is asked to.
 
-Run as ``python -I -S manager.py TENANTS_FD API_FD -- COMMAND...``. It loads nothing of the gateway:
+Run as ``python -I -S manager.py TENANTS_FD API_FD OWN_FDS -- COMMAND...``, where the sockets that
+nobody else holds are named once more, divided by commas. It loads nothing of the gateway:
 code that is upgraded below it takes effect with the next node. A node tells that it serves with
 SIGUSR1; SIGUSR2 asks it to take no new connections and to end once the old ones are served.
 """
@@ -9,9 +10,11 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import Final
 
 VARIABLE: Final = "WAYPOST_HANDOVER"
@@ -30,7 +33,11 @@ _AWAITED: Final = (*_STOP, signal.SIGHUP, signal.SIGUSR1, signal.SIGCHLD)
 class Manager:
     """One node that serves, at most one that starts, and those that serve their last requests."""
 
-    def __init__(self, descriptors: tuple[int, int], command: list[str]) -> None:
+    def __init__(
+        self, descriptors: tuple[int, int], command: list[str], own: tuple[int, ...] = ()
+    ) -> None:
+        """``own``: descriptors that nobody waits on but the nodes of this manager."""
+        self._own = own
         self._serving_word = os.memfd_create("waypost-serving", os.MFD_CLOEXEC)
         """Memory with the generation that serves: a follower without a leader looks there."""
         self._descriptors = (*descriptors, self._serving_word)
@@ -106,6 +113,8 @@ class Manager:
         self._start_at = None
         for node in self._nodes():
             node.terminate()
+        for descriptor in self._own:
+            _refuse_connections(descriptor)
         if not self._nodes():
             self._status = 0
 
@@ -170,6 +179,13 @@ class Manager:
         return [node for node in found if node is not None]
 
 
+def _refuse_connections(descriptor: int) -> None:
+    """Have the kernel refuse who comes: it would let them wait until the last request is served,
+    and then tell them nothing."""
+    with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as sock:
+        sock.shutdown(socket.SHUT_RD)
+
+
 def _cause(status: int) -> str:
     return f"status {status}" if status >= 0 else f"signal {-status}"
 
@@ -181,8 +197,9 @@ def _say(what: str) -> None:
 
 def main(arguments: list[str]) -> int:
     """Run a manager as the command line says."""
-    tenants, api, _, *command = arguments
-    return Manager((int(tenants), int(api)), command).run()
+    tenants, api, own, _, *command = arguments
+    held = tuple(int(descriptor) for descriptor in own.split(",") if descriptor)
+    return Manager((int(tenants), int(api)), command, held).run()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,8 @@ class Sockets(msgspec.Struct, frozen=True):
 
     tenants: socket.socket
     api: socket.socket
+    own: tuple[socket.socket, ...] = ()
+    """Those that were bound here; others wait on the rest, too."""
 
 
 def listen_on(listen: Listen) -> socket.socket:

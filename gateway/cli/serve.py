@@ -103,7 +103,9 @@ def _sockets(config: Config, fd: int | None, api_fd: int | None) -> Sockets:
         found = activated(os.environ)
         tenants = inherited(fd) if fd is not None else found.get("tenants")
         api = inherited(api_fd) if api_fd is not None else found.get("api")
-        return Sockets(tenants or listen_on(config.listen), api or listen_on(config.api))
+        given = (tenants, api)
+        tenants, api = tenants or listen_on(config.listen), api or listen_on(config.api)
+        return Sockets(tenants, api, tuple(sock for sock in (tenants, api) if sock not in given))
     except ConfigError as error:
         raise CliError(str(error)) from error
 

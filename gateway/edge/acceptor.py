@@ -9,6 +9,7 @@ for in vain is busy: the longer, the more are taken before it is waited for agai
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Callable
@@ -119,6 +120,10 @@ class Acceptor:
         except ConnectionAbortedError:
             return True
         except OSError as error:
+            if error.errno == errno.EINVAL:
+                # It listens no more: the manager was told to stop.
+                self.close()
+                return False
             logger.error("no connection can be taken", extra={"error": str(error)})
             self._rest(PAUSE_SECONDS)
             return False

@@ -14,6 +14,7 @@ from threading import Event
 import httpx
 import pytest
 
+from tests.support.raw import wire
 from tests.support.served import Served, descendants, launch, serve, wait_until, wait_until_gone
 
 WHO = """
@@ -26,6 +27,12 @@ async def on_fetch(request):
     global me
     me = me or str(uuid.uuid4())
     return Response(me)
+"""
+UPLOAD = """
+from workers import Response
+
+async def on_fetch(request):
+    return Response(await request.text())
 """
 
 
@@ -123,6 +130,9 @@ def test_a_listening_socket_can_be_inherited(tmp_path: Path, how: str) -> None:
             assert served.facts["tenants"] == f"http://127.0.0.1:{port}"
             served.deploy("who", WHO)
             assert served.get("who").status_code == 200
+            served.process.terminate()
+            assert served.process.wait(60) == 0
+        assert _listens(port), "who holds the socket has others wait on it"
 
 
 def test_a_descriptor_that_is_no_listening_socket_is_a_clear_error(tmp_path: Path) -> None:
@@ -136,3 +146,28 @@ def test_a_descriptor_that_is_no_listening_socket_is_a_clear_error(tmp_path: Pat
     )
     assert done.returncode == 1
     assert "descriptor 99 is no socket" in done.stderr
+
+
+def test_while_a_node_drains_new_connections_are_refused(tmp_path: Path) -> None:
+    with serve(tmp_path / "data") as served:
+        served.deploy("upload", UPLOAD)
+        port = int(served.facts["tenants"].rpartition(":")[2])
+        with wire(port) as under_way:
+            under_way.send(
+                b"POST / HTTP/1.1\r\nHost: upload.localhost\r\nContent-Length: 2\r\n\r\na"
+            )
+            assert served.get("upload").status_code == 200
+            served.process.terminate()
+            wait_until(lambda: not _listens(port))
+            under_way.send(b"b")
+            answer = under_way.answer()
+        assert (answer.status, answer.body) == (200, b"ab")
+        assert served.process.wait(60) == 0
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=60).close()
+    except OSError:
+        return False
+    return True
