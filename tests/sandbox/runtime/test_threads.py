@@ -89,12 +89,16 @@ async def on_fetch(request):
 
 @pytest.mark.parametrize(
     ("kind", "wait"),
-    [("def", "thread.join()"), ("async def", "while thread.is_alive(): await asyncio.sleep(0.01)")],
+    [("def", "thread.join()"), ("async def", "await over.wait()")],
 )
 def test_a_thread_that_the_script_began_gets_it(instance: Instance, kind: str, wait: str) -> None:
     instance.load(f"""{COMMON}
 {kind} on_fetch(request):
-    thread = threading.Thread(target=told)
+    loop, over = asyncio.get_event_loop(), asyncio.Event()
+    def work():
+        try: told()
+        finally: loop.call_soon_threadsafe(over.set)
+    thread = threading.Thread(target=work)
     thread.start()
     print("begun")
     {wait}
