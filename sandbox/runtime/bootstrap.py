@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import asyncio
 import os
-import signal
 import socket
 import sys
 import traceback
@@ -61,7 +61,8 @@ def _live(
     seal: Callable[[], None] | None,
 ) -> None:
     # Until there is something to limit, the signal must not end the process.
-    signal.signal(signal.SIGXCPU, signal.SIG_IGN)
+    # Not of the module signal, whose enumerations would be memory of this process alone.
+    _signal.signal(_signal.SIGXCPU, _signal.SIG_IGN)
     wire = socket.socket(fileno=wire_fd)
     wire.setblocking(True)
     channel = Channel(wire)

@@ -7,9 +7,9 @@ bookkeeping apart: with a tenant's frame on the stack and none of the runtime's 
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import os
 import selectors
-import signal
 import sys
 import threading
 import time
@@ -64,7 +64,7 @@ class CpuLimit:
     def install(self) -> None:
         """Take the signal over from its default, which ends the process."""
         sys.setswitchinterval(threads.SWITCH_SECONDS)
-        signal.signal(signal.SIGXCPU, self._on_signal)
+        _signal.signal(_signal.SIGXCPU, self._on_signal)
 
     def _on_signal(self, _number: int, frame: FrameType | None) -> None:
         if self._handling:

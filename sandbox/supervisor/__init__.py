@@ -16,5 +16,6 @@ when the control socket closes, and a pid namespace with its pid 1. Nobody has t
 
 Gateway's half: :mod:`.supervisor`, :mod:`.control`, :mod:`.instance`, :mod:`.cpuclock`,
 :mod:`.verify`, :mod:`.runtime_files`. Zygote's half: :mod:`.zygote`, :mod:`.forkserver`,
-:mod:`.outer`, :mod:`.spawn`, :mod:`.probes`, :mod:`.reaper`. Between them: :mod:`.messages`.
+:mod:`.outer`, :mod:`.spawn`, :mod:`.probes`, :mod:`.packing`, :mod:`.scout`,
+:mod:`.reaper`. Between them: :mod:`.messages`.
 """

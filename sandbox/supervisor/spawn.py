@@ -6,8 +6,8 @@ HELLO, and the child exits with 125 before it has received any code.
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]
 import os
-import signal
 import sys
 import types
 from collections.abc import Callable
@@ -82,8 +82,9 @@ class Birth:
 
 def _reset_signals() -> None:
     """Undo the one handler that the zygote has set since it reset them all."""
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # Not of the module signal, which makes enumerations of what it is given and gives back.
+    _signal.set_wakeup_fd(-1)
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
 
 
 def _keep_files_private() -> None:
