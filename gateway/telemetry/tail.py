@@ -23,6 +23,8 @@ MAX_QUEUED_BYTES: Final = 8 << 20
 """Bytes that wait for one listener."""
 MAX_BYTES: Final = 128 << 20
 """Bytes that wait for all of them; beyond, whoever has most waiting loses its oldest items."""
+A_TURN: Final = 256 * 1024
+"""Bytes that listeners are given in one turn of the event loop, the last item not counted."""
 MAX_PER_TOPIC: Final = 10
 """Listeners to the same script, tenant or namespace."""
 MAX_SUBSCRIPTIONS: Final = 1000
@@ -94,12 +96,17 @@ class TailSubscription:
         return self
 
     async def __anext__(self) -> bytes:
-        while not self._queue:
+        while not (self._queue and self._hub.may_give()):
+            if self._queue:
+                await self._hub.turn()
+                continue
             if self._ended:
                 raise StopAsyncIteration
             self._wake.clear()
             await self._wake.wait()
-        return self._pop()
+        item = self._pop()
+        self._hub.gave(len(item))
+        return item
 
     def put(self, item: bytes) -> None:
         """Queue an item, in place of the oldest when there is no room."""
@@ -141,6 +148,10 @@ class TailHub(Observer):
         self._count = 0
         self.waiting = 0
         """Bytes that wait for listeners."""
+        self._given = 0
+        """Bytes that listeners were given in this turn."""
+        self._turns: list[asyncio.Future[None]] = []
+        """Those who wait for the next one."""
         self._closed = False
         self._coming: set[Topic] = set()
         self.on_topics: Callable[[list[Topic]], None] | None = None
@@ -194,6 +205,32 @@ class TailHub(Observer):
             if listener.wanted is not None and listener.wanted.news:
                 item = item or deployment_item(script, why, message)
                 self._put(listener, item)
+
+    def may_give(self) -> bool:
+        """Whether a listener may have its next item in this turn of the event loop.
+
+        What is sent to all of them is copied in the same time that requests are served in.
+        """
+        return self._given < A_TURN
+
+    def gave(self, size: int) -> None:
+        """One got an item of so many bytes."""
+        if not self._given:
+            asyncio.get_running_loop().call_soon(self._next_turn)
+        self._given += size
+
+    async def turn(self) -> None:
+        """Wait for the next turn."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._turns.append(future)
+        await future
+
+    def _next_turn(self) -> None:
+        self._given = 0
+        waiting, self._turns = self._turns, []
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
 
     def _put(self, listener: TailSubscription, item: bytes) -> None:
         listener.put(item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -152,3 +153,54 @@ async def test_a_hub_that_is_closed_ends_late_listeners(build: Build) -> None:
     hub.close()
     async with hub.subscribe(script="acme-shop") as mine:
         assert [item async for item in mine] == []
+
+
+async def test_a_turn_gives_so_many_bytes_to_all_who_listen() -> None:
+    hub, item, items = TailHub(), b"x" * (tail.A_TURN // 2), 4
+    given = 0
+
+    async def listen(listener: tail.TailSubscription) -> None:
+        nonlocal given
+        async for each in listener:
+            given += len(each)
+
+    async with AsyncExitStack() as stack:
+        listeners = [
+            await stack.enter_async_context(hub.subscribe(script="acme-shop"))
+            for _ in range(tail.MAX_PER_TOPIC)
+        ]
+        for listener in listeners:
+            for _ in range(items):
+                listener.put(item)
+        hub.close()
+        whole = len(listeners) * items * len(item)
+        async with anyio.create_task_group() as group:
+            for listener in listeners:
+                group.start_soon(listen, listener)
+            turns = 0
+            while given < whole:
+                before, turns = given, turns + 1
+                await asyncio.sleep(0)
+                # What is given before the turn ends, and what after.
+                assert given - before <= 2 * (tail.A_TURN + len(item))
+    assert turns >= whole // (2 * (tail.A_TURN + len(item)))
+    assert hub.waiting == 0
+
+
+async def test_who_stops_listening_while_waiting_for_a_turn_holds_up_nobody() -> None:
+    hub = TailHub()
+
+    async def both(listener: tail.TailSubscription) -> None:
+        for _ in range(2):
+            await anext(listener)
+
+    async with hub.subscribe(script="acme-shop") as first, hub.subscribe() as second:
+        for listener in (first, second):
+            listener.put(b"x" * tail.A_TURN)
+            listener.put(b"last")
+        gone = asyncio.create_task(both(first))
+        await asyncio.sleep(0)  # it has the first item, and waits for the turn of the second
+        gone.cancel()
+        assert len(await anext(second)) == tail.A_TURN
+        assert await anext(second) == b"last"
+        assert await anext(first) == b"last"
