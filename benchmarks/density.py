@@ -33,9 +33,11 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
             _ask(ours, kind)
             found = sorted(_instances(ours) - spares)
             unique = [_unique_mb(pid) for pid in found]
+            where = _where_mb(found[len(found) // 2])
         figures[f"{kind}_processes"] = len(found)
         figures[f"{kind}_unique_mb_p50"] = median(unique)
         figures[f"{kind}_unique_mb_max"] = max(unique)
+        figures[f"{kind}_where_mb"] = where
     if not arguments.json:
         for key, value in figures.items():
             print(f"{key}: {value}")
@@ -70,3 +72,26 @@ def _unique_mb(pid: int) -> float:
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     private = [int(line.split()[1]) for line in lines if line.startswith("Private_")]
     return sum(private) / 1024
+
+
+def _where_mb(pid: int) -> dict[str, float]:
+    """Private pages of a process by what they hold, and its page tables, MiB."""
+    found = dict.fromkeys(("objects", "large objects", "the interpreter's data", "the rest"), 0.0)
+    kind = "the rest"
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        words = line.split()
+        if not words[0].endswith(":"):
+            kind = _holds(words[5] if len(words) > 5 else "")
+        elif words[0].startswith("Private_") and words[0] != "Private_Hugetlb:":
+            found[kind] += int(words[1]) / 1024
+    status = Path(f"/proc/{pid}/status").read_text()
+    tables = next(line for line in status.splitlines() if line.startswith("VmPTE:"))
+    return {**found, "page tables, beside": int(tables.split()[1]) / 1024}
+
+
+def _holds(mapped: str) -> str:
+    if not mapped:
+        return "objects"
+    if mapped == "[heap]":
+        return "large objects"
+    return "the interpreter's data" if "python" in Path(mapped).name else "the rest"
