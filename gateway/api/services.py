@@ -52,6 +52,9 @@ class TailSubscription(Protocol):
     def __aiter__(self) -> AsyncIterator[bytes]:
         """Iterate over events as they come."""
 
+    def more(self) -> list[bytes]:
+        """Those after it that may be had without waiting."""
+
 
 class TailSource(Protocol):
     """Where live events come from."""

@@ -119,6 +119,10 @@ async def _watched(
                 yield chunk
 
 
+def _event(item: bytes) -> bytes:
+    return b"data: " + item.replace(b"\n", b" ") + b"\n\n"
+
+
 async def events(
     subscribing: AbstractAsyncContextManager[TailSubscription],
     heartbeat_seconds: float,
@@ -153,7 +157,7 @@ async def events(
                     item = waiting.result()
                 except StopAsyncIteration:
                     return
-                yield b"data: " + item.replace(b"\n", b" ") + b"\n\n"
+                yield b"".join(map(_event, (item, *subscription.more())))
                 waiting = asyncio.ensure_future(anext(items))
         finally:
             waiting.cancel()

@@ -108,6 +108,14 @@ class TailSubscription:
         self._hub.gave(len(item))
         return item
 
+    def more(self) -> list[bytes]:
+        """Items that can be had without waiting: to give them one by one costs more than they."""
+        items = []
+        while self._queue and self._hub.may_give():
+            items.append(self._pop())
+            self._hub.gave(len(items[-1]))
+        return items
+
     def put(self, item: bytes) -> None:
         """Queue an item, in place of the oldest when there is no room."""
         self._queue.append(item)

@@ -114,6 +114,9 @@ class ScriptedSubscription:
         self._ends = ends
         self.dropped = 0
 
+    def more(self) -> list[bytes]:
+        return []
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         for item in self._items:
             yield item

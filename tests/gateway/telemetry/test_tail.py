@@ -204,3 +204,18 @@ async def test_who_stops_listening_while_waiting_for_a_turn_holds_up_nobody() ->
         assert len(await anext(second)) == tail.A_TURN
         assert await anext(second) == b"last"
         assert await anext(first) == b"last"
+
+
+async def test_what_waits_is_had_at_once_as_far_as_the_turn_gives() -> None:
+    hub = TailHub()
+    async with hub.subscribe() as listener:
+        for number in range(5):
+            listener.put(b"%d" % number)
+        assert await anext(listener) == b"0"
+        assert listener.more() == [b"1", b"2", b"3", b"4"]
+        assert listener.more() == []
+        for _ in range(5):
+            listener.put(b"x" * (tail.A_TURN // 2))
+        assert len(listener.more()) == 2
+        assert listener.more() == []
+        assert len(await anext(listener)) == tail.A_TURN // 2
