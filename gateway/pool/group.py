@@ -84,11 +84,14 @@ class Group:
         return best if best is None or best.taken == 0 or not self.starting else None
 
     def least_loaded(self) -> Instance | None:
-        """The serving instance with the fewest requests that can take one more."""
+        """The serving instance with the fewest requests that can take one more.
+
+        None in which a limit has just been hit: it is about to be told so.
+        """
         best: Instance | None = None
         least = 0
         for instance in self.instances:
-            if instance.state is State.SERVING:
+            if instance.state is State.SERVING and instance.meter.tripped is None:
                 taken = instance.taken
                 if taken == 0:
                     return instance

@@ -1,9 +1,9 @@
 """The CPU account of one instance, kept outside of it, and what happens when it is overdrawn.
 
 Alone in its process an invocation's CPU is exact. When several share a process, what the process
-burns between two readings is split evenly among those in flight, and the process may burn no more
-than the sum of their budgets: each one put in adds its budget, what is burnt drains the sum, one
-that ends takes its unspent rest out.
+burns between two readings is told as that of those in flight in equal parts, and the process may
+burn no more than the sum of their budgets: each one put in adds its budget, what is burnt drains
+the sum, and one that ends pays for what nobody has paid for yet, and takes its unspent rest out.
 """
 
 from __future__ import annotations
@@ -133,6 +133,8 @@ class Meter:
         """No limit is hit before the clock shows this."""
         self._last_ns = 0
         self._share_ns = 0
+        self._unpaid_ns = 0
+        """Burnt since the first of those in flight came, and in nobody's budget who has left."""
         self._allowed_ns = 0
         self._settled_at_ns = 0
         self._standing = 0
@@ -174,6 +176,7 @@ class Meter:
             self.idle_ns += cpu_ns - self._last_ns
             self._last_ns = cpu_ns
             self._allowed_ns = cpu_ns + budget_ns
+            self._unpaid_ns = 0
             self._doubt.settle()
             self._courtesy.begin(now_ns, cpu_ns)
         charge = Charge(
@@ -207,7 +210,7 @@ class Meter:
         charge.on_expired = _closed
         self._standing -= charge.standing
         used_ns = self._share_ns - charge.start_share_ns
-        self._allowed_ns -= max(0, charge.budget_ns - used_ns)
+        self._allowed_ns -= charge.budget_ns - self._pay(charge.budget_ns)
         return charge.earlier_ns + used_ns
 
     def renew(self, charge: Charge, grant_ns: int, most_ns: int, *, now_ns: int) -> None:
@@ -223,7 +226,7 @@ class Meter:
         else:
             self._settle(self._read(exact=False))
         used_ns = self._share_ns - charge.start_share_ns
-        left_ns = max(0, charge.budget_ns - used_ns)
+        left_ns = charge.budget_ns - self._pay(min(used_ns, charge.budget_ns))
         renewed_ns = min(left_ns + grant_ns, most_ns)
         self._allowed_ns += renewed_ns - left_ns
         charge.earlier_ns += used_ns
@@ -396,8 +399,20 @@ class Meter:
     def _settle(self, cpu_ns: int) -> None:
         if not self._charges:
             return
-        self._share_ns += (cpu_ns - self._last_ns) // len(self._charges)
+        burnt_ns = cpu_ns - self._last_ns
+        self._share_ns += burnt_ns // len(self._charges)
+        self._unpaid_ns += burnt_ns
         self._last_ns = cpu_ns
+
+    def _pay(self, most_ns: int) -> int:
+        """Take what was burnt out of a budget, as far as that goes; how much it was.
+
+        Who ends pays first: one that waits does not run out of its budget by what those burn that
+        come and go meanwhile. All together pay no less for it.
+        """
+        paid_ns = min(most_ns, self._unpaid_ns)
+        self._unpaid_ns -= paid_ns
+        return paid_ns
 
     def _read(self, *, exact: bool) -> int:
         """Process CPU, ns. The last known figure when it is gone; any other failure kills it."""

@@ -138,6 +138,38 @@ async def test_a_finished_invocation_takes_its_unspent_rest_out(account: Account
     assert account.process.interrupts == 1, "2 ms by the first, 10 ms by the second"
 
 
+async def test_who_waits_does_not_pay_for_those_that_come_and_go(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meter, "SHARED_READING_NS", -1)
+    waiting = account.begin(10)
+    for _ in range(50):
+        short = account.begin(10)
+        account.process.cpu += 2 * MS
+        account.meter.end(short)
+        account.check()
+    assert account.process.interrupts == 0
+    account.process.cpu += 10 * MS
+    account.check()
+    assert account.process.interrupts == 1
+    account.meter.end(waiting)
+
+
+async def test_those_that_come_and_go_do_not_pay_more_than_they_bring(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meter, "SHARED_READING_NS", -1)
+    account.begin(10)
+    for _ in range(5):
+        short = account.begin(10)
+        account.process.cpu += 11 * MS
+        account.meter.end(short)
+        assert account.process.interrupts == 0
+    account.process.cpu += 5 * MS
+    account.check()
+    assert account.process.interrupts == 1
+
+
 async def test_past_the_grace_the_process_is_killed(account: Account) -> None:
     account.begin(10)
     account.process.cpu = 10 * MS + GRACE_NS
