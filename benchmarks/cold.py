@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from benchmarks.honest import percentile
 from benchmarks.servers import HELLO, Node, node
 
-SCRIPTS = 20
+SCRIPTS = 50
 """Of each kind, in each round."""
 BURST = 16
 PAUSE_SECONDS = 0.05
