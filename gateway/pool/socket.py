@@ -82,6 +82,8 @@ class WireSocket:
             raise _violation("a message outside of an open WebSocket")
         if self._kind not in (0, kind):
             raise _violation("a message inside of another")
+        if not payload and not last:
+            raise _violation("a part of a message with nothing in it")
         self._unacked += len(payload) + MESSAGE_COST
         if self._unacked > protocol.WINDOW:
             raise _violation("more of a message than it had credit for")
