@@ -308,20 +308,24 @@ class Supervisor:
             sandbox.close()
 
     async def _open(self, zygote: ZygoteProcess, spec: SandboxSpec, *, probe: bool) -> Sandbox:
-        sandbox = None
+        ordered = zygote.order(spec, probe=probe)
         try:
             async with asyncio.timeout(_SPAWN_TIMEOUT_SECONDS):
-                sandbox = await zygote.order(spec, probe=probe)
+                sandbox = await ordered
                 await _read_hello(sandbox)
         except TimeoutError:
-            if sandbox is not None:
-                sandbox.close()
+            _close_ordered(ordered)
             raise SpawnError(f"no HELLO within {_SPAWN_TIMEOUT_SECONDS:.0f} s") from None
         except BaseException:
-            if sandbox is not None:
-                sandbox.close()
+            _close_ordered(ordered)
             raise
         return sandbox
+
+
+def _close_ordered(ordered: asyncio.Future[Sandbox]) -> None:
+    """End what was ordered if it is there; who waited may have been cancelled just as it came."""
+    if ordered.done() and not ordered.cancelled() and ordered.exception() is None:
+        ordered.result().close()
 
 
 def _unfit(barrier: ladder.Barrier, level: str) -> HostUnfit:

@@ -173,6 +173,26 @@ async def test_a_cancelled_spawn_leaves_nothing(supervisor: Supervisor) -> None:
     sandbox.close()
 
 
+async def test_a_spawn_that_is_cancelled_as_it_arrives_leaves_nothing(
+    supervisor: Supervisor,
+) -> None:
+    before = open_descriptors()
+    task = asyncio.ensure_future(supervisor.spawn(SandboxSpec()))
+    await asyncio.sleep(0)
+    zygote = supervisor._zygote
+    assert zygote is not None
+    ((number, pending),) = zygote._pending.items()
+    while number in zygote._pending:
+        select.select([zygote._control], [], [])
+        zygote._on_readable()
+    sandbox = pending.sandbox.result()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await sandbox.exited
+    assert open_descriptors() == before
+
+
 async def test_when_the_zygote_dies_all_die_and_another_takes_over(supervisor: Supervisor) -> None:
     sandbox = await supervisor.spawn(SandboxSpec())
     (keeper,) = children(os.getpid())
