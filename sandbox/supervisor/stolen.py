@@ -7,6 +7,8 @@ back, and then the clock stands still for as long (update_rq_clock_task in Linux
 kernel/sched/core.c; MSR_KVM_STEAL_TIME in its Documentation/virt/kvm/x86/msr.rst). A hello would be
 told that it has used up its 10 ms.
 
+A process whose system call waits for a lock that such a core holds is charged as long, too.
+
 So before somebody is told that, somebody else has to run on that core, which shows that it is back,
 and is asked whether time was stolen. Code that burns can take none away, and gains nothing by it.
 Who has not had the core all the time is not asked about: a core that stands still is nobody else's.
@@ -32,6 +34,8 @@ SLICE_NS: Final = 100_000
 """Turn of who is in a hurry: a short one is given sooner (EEVDF, Linux 6.12)."""
 _OFF_NS: Final = 200_000
 """Who has used so much less than has passed has not had the core all the time."""
+_FEW_CORES: Final = 8
+"""Of no more than these all are asked: who waits for what another core holds is charged, too."""
 _THREADS: Final = 4
 """So many cores may be waited for at a time."""
 _STAT: Final = Path("/proc/stat")
@@ -83,7 +87,7 @@ class StolenTime:
         return self._threads.submit(stolen_ticks, self._stat)
 
     def since(self, before: Future[Mapping[int, int]], pid: int) -> asyncio.Future[bool]:
-        """Whether any was stolen of the cores of a process, all of which are back.
+        """Whether any was stolen of the cores that matter to a process, all of which are back.
 
         Told in ticks, so a standstill that is shorter than one may go unnoticed.
         """
@@ -95,6 +99,8 @@ class StolenTime:
 
     def _since(self, before: Future[Mapping[int, int]], pid: int) -> bool:
         earlier, cores = before.result(), cores_of(pid)
+        if len(self._all_cores) <= _FEW_CORES:
+            cores |= self._all_cores
         for core in cores:
             # It may have been taken away altogether.
             with contextlib.suppress(OSError):
