@@ -24,10 +24,12 @@ _REST_SECONDS: Final = 0.005
 _FIRST_PAUSE_SECONDS: Final = 0.1
 _LONGEST_PAUSE_SECONDS: Final = 30.0
 _MOST_DOUBLINGS: Final = 9
+_EAGER_SIZES: Final = 8
+"""Of so many sizes one waits before any was asked for."""
 
 
 class Spares:
-    """The spares of a supervisor: so many of each size that was asked for."""
+    """The spares of a supervisor: so many of each size that was asked for, one of each other."""
 
     def __init__(self, make: Callable[[SandboxSpec], Awaitable[Sandbox]], count: int) -> None:
         self._make = make
@@ -35,16 +37,20 @@ class Spares:
         self._sizes: frozenset[SandboxSpec] = frozenset()
         """Those worth keeping; a tenant that asks for odd ones shall not displace them."""
         self._ready: dict[SandboxSpec, deque[Sandbox]] = {}
-        """By size, from the moment one of it was first asked for."""
+        """By size."""
+        self._asked: set[SandboxSpec] = set()
+        """Sizes of which more than one is worth its memory."""
         self._making: asyncio.Task[None] | None = None
         self._failures = 0
         self._closed = False
 
     def keep(self, sizes: Sequence[SandboxSpec]) -> None:
-        """Keep spares of these sizes: the first at once, others when they are first asked for."""
+        """Keep spares of these sizes: all of the first, one of others until they are asked for."""
         if self._count and not self._closed:
             self._sizes = frozenset(sizes)
-            self._ready.setdefault(sizes[0], deque())
+            self._asked.add(sizes[0])
+            for size in list(dict.fromkeys(sizes))[:_EAGER_SIZES]:
+                self._ready.setdefault(size, deque())
             self._fill()
 
     def take(self, size: SandboxSpec) -> Sandbox | None:
@@ -52,6 +58,7 @@ class Spares:
         if size not in self._sizes or self._closed:
             return None
         ready = self._ready.setdefault(size, deque())
+        self._asked.add(size)
         found = None
         while ready and found is None:
             spare = ready.popleft()
@@ -94,9 +101,12 @@ class Spares:
             self._making = asyncio.create_task(self._make_them())
 
     def _wanted(self) -> SandboxSpec | None:
-        """The size that lacks most."""
-        size = min(self._ready, key=lambda size: len(self._ready[size]), default=None)
-        return size if size is not None and len(self._ready[size]) < self._count else None
+        """The size that has the fewest of those that lack any."""
+        lacking = [size for size, ready in self._ready.items() if len(ready) < self._most(size)]
+        return min(lacking, key=lambda size: len(self._ready[size]), default=None)
+
+    def _most(self, size: SandboxSpec) -> int:
+        return self._count if size in self._asked else 1
 
     async def _make_them(self) -> None:
         """One after the other, less and less often while none can be made."""
