@@ -339,6 +339,8 @@ class Dispatcher:
         invocation.outcome = refusal.outcome
         invocation.code = refusal.code
         invocation.fault = refusal.fault
+        if refusal.record is not None:
+            invocation.exceptions.append(refusal.record)
         if reply.started:
             # The client has part of an answer: a cut connection is the only honest end.
             invocation.outcome = refusal.cut_outcome or refusal.outcome

@@ -25,7 +25,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from sandbox import Outcome
-from sandbox.payloads import Failed
+from sandbox.payloads import ExceptionRecord, Failed
 
 
 class WaypostError(Exception):
@@ -86,6 +86,8 @@ class Refusal(WaypostError):
     retry_after_seconds: int | None = None
     cut_outcome: ClassVar[Outcome | None] = None
     """The outcome when the client had a part of the answer already; None: the same."""
+    record: ExceptionRecord | None = None
+    """What the tenant's tail shows as its cause, where no code of the invocation has said so."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)

@@ -232,7 +232,7 @@ def _adopt(candidate: Candidate, version: Version) -> None:
 
 def _rejection(failed: Failed) -> ControlError:
     """The answer to code that could not be loaded, in words from the tenant's side."""
-    if failed.reason == "cpu":
+    if failed.reason in ("cpu", "wall"):
         return CodeRejected(
             "Script startup exceeded CPU time limit.", fix="do less when the module is imported"
         )

@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from gateway.errors import (
+    LimitExceeded,
     LoadShed,
     PlatformFailed,
     Refusal,
@@ -33,6 +34,7 @@ from gateway.pool.shares import Shares
 from gateway.pool.starter import Starter
 from gateway.pool.turns import Turns
 from gateway.pool.upkeep import Upkeep
+from gateway.pool.verdict import start_refused
 from sandbox import SandboxError
 
 logger = logging.getLogger(__name__)
@@ -145,9 +147,11 @@ class Pool:
             return None
         pause = group.backoff_until - time.monotonic()
         if group.last_error is not None and pause > 0:
-            if not isinstance(group.last_error, TenantFailed):
+            if not isinstance(group.last_error, TenantFailed | LimitExceeded):
                 return group.last_error
-            return WorkerBackedOff("The worker's code did not start.", math.ceil(pause))
+            refusal = WorkerBackedOff("The worker's code did not start.", math.ceil(pause))
+            refusal.record = group.last_error.record
+            return refusal
         if seconds := self._turns.refuses(group.tenant):
             return WorkerBackedOff("The worker's processes keep dying.", seconds)
         return None
@@ -379,7 +383,7 @@ class Pool:
 
 def _as_refusal(error: Exception, group: Group) -> Exception:
     if isinstance(error, StartFailed):
-        return TenantFailed(f"The worker's code could not be started: {error.failed.message}")
+        return start_refused(error.failed, group.limits)
     if isinstance(error, Refusal | StaleRoute):
         return error
     name = group.key.name

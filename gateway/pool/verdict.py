@@ -85,10 +85,26 @@ def failed_start(outcome: Outcome | None, words: str | None) -> Failed:
     if outcome is Outcome.EXCEEDED_MEMORY:
         return _over_start_limit("memory", "Script startup exceeded memory limit.")
     if outcome is Outcome.EXCEEDED_WALL_TIME:
-        return _over_start_limit("cpu", "Script startup took too long.")
+        return _over_start_limit("wall", "Script startup took too long.")
     died = f"The process {words or 'was stopped'} while it loaded."
     return Failed("code", "ProcessDied", died, "", None, None)
 
 
 def _over_start_limit(reason: str, message: str) -> Failed:
     return Failed(reason, "StartupLimit", message, "", None, None)
+
+
+def start_refused(failed: Failed, limits: Limits | None) -> Refusal:
+    """The page of a request for which no instance came to be ready; the tail shows why."""
+    refusal: Refusal
+    if failed.reason == "cpu":
+        refusal = CpuExceeded("The worker used more CPU time than it may use to start.")
+    elif failed.reason == "wall":
+        refusal = WallTimeExceeded("The worker took longer than it may take to start.")
+    elif failed.reason == "memory" and limits is not None:
+        refusal = memory_exceeded(limits)
+    else:
+        refusal = TenantFailed(f"The worker's code could not be started: {failed.message}")
+    now_ms = time.time_ns() // 1_000_000
+    refusal.record = ExceptionRecord("exception", failed.name, failed.message, failed.stack, now_ms)
+    return refusal

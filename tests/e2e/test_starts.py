@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 from gateway.pool.turns import ALLOWED, FORGIVEN_A_SECOND
 from tests.support.node import LiveNode
@@ -69,6 +70,39 @@ def test_after_a_start_that_failed_the_next_waits(node: LiveNode) -> None:
         assert time.monotonic() < deadline, "it is not started any more"
 
 
+def test_the_tail_says_why_an_instance_did_not_start(node: LiveNode) -> None:
+    deploy_until_it_starts(node)
+    with node.tail("whim") as tail:
+        failing_start(node)
+        event = tail.find(lambda event: said(event) == "not this time")
+    assert (event["outcome"], event["waypost"]["fault"]) == ("exception", "tenant")
+    assert "main.py" in event["exceptions"][0]["stack"]
+
+
+def said(event: dict[str, Any]) -> str:
+    return "".join(error["message"] for error in event["exceptions"])
+
+
+def test_a_start_that_takes_more_than_the_plan_has_names_the_limit(node: LiveNode) -> None:
+    node.deploy("roomy-one", ROOMY, plan="enterprise")
+    assert node.request("roomy-one").text == "ok"
+    node.api.put("/v1/tenants/roomy", json={"plan": "free"}).raise_for_status()
+    with node.tail("roomy-one") as tail:
+        answer = node.request("roomy-one")
+        [event] = tail.wait()
+    assert (answer.status_code, answer.headers["waypost-outcome"]) == (503, "exceededMemory")
+    assert "128 MB of memory" in answer.text
+    assert (event["outcome"], event["waypost"]["fault"]) == ("exceededMemory", "limit")
+    assert event["exceptions"][0]["name"] in ("MemoryError", "StartupLimit")
+
+
+ROOMY = """
+from workers import Response
+KEPT = b"x" * (200 << 20)
+async def on_fetch(request, env, ctx):
+    return Response("ok")
+"""
+"""More than ``free`` has."""
 MORTAL = """
 import os
 def on_fetch(request, env, ctx):

@@ -88,7 +88,7 @@ async def test_a_process_is_ready_once() -> None:
     [
         (Outcome.EXCEEDED_CPU, "cpu", "Script startup exceeded CPU time limit."),
         (Outcome.EXCEEDED_MEMORY, "memory", "Script startup exceeded memory limit."),
-        (Outcome.EXCEEDED_WALL_TIME, "cpu", "Script startup took too long."),
+        (Outcome.EXCEEDED_WALL_TIME, "wall", "Script startup took too long."),
         (Outcome.EXCEPTION, "code", "The process fell over while it loaded."),
         (None, "code", "The process fell over while it loaded."),
     ],
