@@ -100,6 +100,10 @@ def _explain_programs() -> None:
     subprocess.__dict__["_fork_exec"] = explained
 
 
+class _NoSemaphores(PermissionError, NotImplementedError):
+    """Programs that go on without processes expect the one or the other."""
+
+
 def _explain_semaphores() -> None:
     """Let locks between processes fail as processes do: there is no shared memory for them."""
     native = importlib.import_module("_multiprocessing")
@@ -108,7 +112,7 @@ def _explain_semaphores() -> None:
         try:
             return original(*args, **kwargs)
         except OSError:
-            raise PermissionError(errno.EPERM, NO_PROCESSES) from None
+            raise _NoSemaphores(errno.EPERM, NO_PROCESSES) from None
 
     original: Any = native.__dict__["SemLock"]
     semaphore.__dict__.update(SEM_VALUE_MAX=original.SEM_VALUE_MAX, _rebuild=original._rebuild)

@@ -234,6 +234,13 @@ def optional_process():
     except FileNotFoundError as error:
         return [error.filename, shutil.which("git")]
 
+def optional_processes():
+    from concurrent.futures import ProcessPoolExecutor
+    try:
+        return ProcessPoolExecutor()
+    except NotImplementedError as error:
+        return isinstance(error, OSError)
+
 def semaphore():
     import multiprocessing
     multiprocessing.Lock()
@@ -282,6 +289,7 @@ def libraries(node: LiveNode) -> str:
         ("media_types", ["font/woff2", "text/javascript", "image/svg+xml"]),
         ("time_of_files", 0),
         ("optional_process", ["git", None]),
+        ("optional_processes", True),
     ],
 )
 def test_the_standard_library_does_its_work(
