@@ -50,6 +50,7 @@ MISSED_PINGS: Final = 2
 """Pings without a sign of life after which the client counts as gone."""
 
 _GOING_AWAY: Final = 1001
+_BAD_GATEWAY: Final = struct.pack("!H", 1014)
 _MASKED: Final = 0x80
 
 
@@ -98,7 +99,23 @@ class _AnyMask(FrameDecoder):
         return super().parse_header()
 
 
-class _Lenient(FrameProtocol):
+class _Frames(FrameProtocol):
+    """Takes a close with any code of the registry; the library knows none after 1013."""
+
+    def _process_close(self, frame: Frame) -> Frame:
+        payload = frame.payload
+        if not isinstance(payload, (bytes, bytearray)) or payload[:2] != _BAD_GATEWAY:
+            return super()._process_close(frame)
+        try:
+            reason = payload[2:].decode()
+        except UnicodeDecodeError:
+            message = "CLOSE with a reason that is not UTF-8"
+            raise ParseFailed(message, CloseReason.INVALID_FRAME_PAYLOAD_DATA) from None
+        (code,) = struct.unpack("!H", _BAD_GATEWAY)
+        return frame._replace(payload=(code, reason))
+
+
+class _Lenient(_Frames):
     """For clients of the control API that forget the mask, which is there for proxies' sake."""
 
     def __init__(self, client: bool, extensions: list[Extension]) -> None:
@@ -124,7 +141,7 @@ class ClientSocket:
         self._transport = transport
         self._flow = flow
         self._loop = asyncio.get_running_loop()
-        kind = FrameProtocol if masked else _Lenient
+        kind = _Frames if masked else _Lenient
         self._frames = kind(client=False, extensions=[_Bounds(max_message)])
         self._inbox: deque[Part | Close] = deque()
         self._inbox_bytes = 0

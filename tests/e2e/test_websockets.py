@@ -267,7 +267,9 @@ def test_the_worker_closes_with_its_code_and_reason(port: int) -> None:
         assert closed_with(connection) == (4001, "bye")
 
 
-@pytest.mark.parametrize(("code", "reason"), [(1000, "enough"), (3999, ""), (1001, "next page")])
+@pytest.mark.parametrize(
+    ("code", "reason"), [(1000, "enough"), (3999, ""), (1001, "next page"), (1014, "no upstream")]
+)
 def test_the_worker_hears_with_what_the_client_closes(
     node: LiveNode, port: int, code: int, reason: str
 ) -> None:
