@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from benchmarks.streams import app as streams
 
-__all__ = ["hello", "proxy", "streams"]
+__all__ = ["hello", "named", "proxy", "streams"]
 
 _HEADERS = [(b"content-type", b"text/plain;charset=utf-8"), (b"content-length", b"5")]
 
@@ -29,6 +29,19 @@ async def hello(
     if scope["type"] == "http":
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})
         await send({"type": "http.response.body", "body": b"hello"})
+
+
+async def named(
+    scope: dict[str, Any],
+    receive: Callable[[], Awaitable[dict[str, Any]]],
+    send: Callable[[dict[str, Any]], Awaitable[None]],
+) -> None:
+    """The same, which says the first label of the hostname that it was asked under."""
+    if scope["type"] == "http":
+        body = b"this is " + dict(scope["headers"])[b"host"].partition(b".")[0]
+        headers = [(b"content-length", b"%d" % len(body))]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
 
 @asynccontextmanager

@@ -1,7 +1,9 @@
 """Honest tenants alone, and beside one that burns every instance it may have.
 
 The neighbour answers, but only after it has burnt most of its CPU budget, with more visitors than
-its plan lets in at once. Rounds alternate, so that both meet the same machine.
+its plan lets in at once. To tell what the machine does to whoever shares it, the same visitors ask
+a bare uvicorn, alone and beside as many processes that burn at the lowest priority there is, and
+nothing of ours. Rounds alternate, so that all meet the same machine.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from benchmarks.honest import TENANTS, Seen, Visitors, percentile, watch
-from benchmarks.servers import Node, node
+from benchmarks.servers import Node, node, uvicorn
 
 HONEST = """\
 from workers import Response
@@ -36,14 +38,19 @@ def on_fetch(request):
 CONNECTIONS = 200
 """Twice the concurrency of the plan."""
 SETTLE_SECONDS = 1.0
+BURNERS = 16
+"""Instances that the neighbour's plan allows, and processes beside the bare server."""
+_BURN = "import os\nos.nice(19)\nwhile True: pass"
 
 
 def run(arguments: argparse.Namespace) -> dict[str, object]:
     """``--rounds`` of ``--seconds`` each way; medians of the rounds' percentiles."""
     alone: list[Seen] = []
     beside: list[Seen] = []
+    bare_alone: list[Seen] = []
+    bare_beside: list[Seen] = []
     burnt: list[float] = []
-    with node() as ours:
+    with node() as ours, uvicorn("named") as bare:
         for number in range(TENANTS):
             name = f"honest-{number}"
             ours.plan("honest", "free")
@@ -59,7 +66,12 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
                 time.sleep(arguments.seconds)
                 beside.append(visitors.stop())
             burnt.append(answered[0])
+            bare_alone.append(watch(bare, arguments.seconds))
+            with _burners():
+                time.sleep(SETTLE_SECONDS)
+                bare_beside.append(watch(bare, arguments.seconds))
     figures = _figures(alone, beside) | {"noisy_answers_per_second": median(burnt)}
+    figures |= {f"bare_{key}": value for key, value in _figures(bare_alone, bare_beside).items()}
     if not arguments.json:
         for key, value in figures.items():
             print(f"{key}: {value}")
@@ -81,6 +93,16 @@ def _figures(alone: list[Seen], beside: list[Seen]) -> dict[str, object]:
 
 def _p99(rounds: list[Seen]) -> float:
     return median(seen.p99_ms for seen in rounds)
+
+
+@contextlib.contextmanager
+def _burners() -> Iterator[None]:
+    """Processes that burn all that nobody else wants."""
+    with contextlib.ExitStack() as running:
+        for _ in range(BURNERS):
+            process = running.enter_context(subprocess.Popen([sys.executable, "-c", _BURN]))
+            running.callback(process.kill)
+        yield
 
 
 @contextlib.contextmanager

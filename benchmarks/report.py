@@ -231,7 +231,8 @@ def _tenants(figures: Figures) -> Section:
 def _noisy(figures: Figures) -> Section:
     return _plain(
         "## A noisy neighbour\n\nAn honest tenant alone, and beside one that burns every instance "
-        "it may have.",
+        "it may have. Then what the machine does without us: a bare uvicorn alone, and beside as "
+        "many processes that burn at the lowest priority there is.",
         figures,
     )
 
