@@ -6,6 +6,7 @@ What files of the host would tell, such as a user's home, is said in their place
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import functools
 import importlib
@@ -19,6 +20,9 @@ from importlib.machinery import ExtensionFileLoader
 from typing import Any
 
 NO_SOCKETS = "a worker has no sockets: use `await fetch(url)` of the package `workers`"
+NO_CALLBACKS = (
+    "a worker has no callbacks from C code: nothing that is written while it runs can be executed"
+)
 NO_PROCESSES = "a worker cannot start processes: use threads, or split the work into requests"
 _SPAWNERS = ("fork", "forkpty", "posix_spawn", "posix_spawnp")
 _HOME = "/tmp"  # noqa: S108 - the only place to write to, and gone with the instance
@@ -58,6 +62,7 @@ def install() -> None:
     _explain_semaphores()
     os.listxattr = _no_attributes
     _explain_compiled_modules()
+    _explain_callbacks()
     _have_a_user()
     _know_media_types()
 
@@ -100,7 +105,7 @@ def _explain_programs() -> None:
     subprocess.__dict__["_fork_exec"] = explained
 
 
-class _NoSemaphores(PermissionError, NotImplementedError):
+class NoProcesses(PermissionError, NotImplementedError):
     """Programs that go on without processes expect the one or the other."""
 
 
@@ -112,11 +117,33 @@ def _explain_semaphores() -> None:
         try:
             return original(*args, **kwargs)
         except OSError:
-            raise _NoSemaphores(errno.EPERM, NO_PROCESSES) from None
+            raise NoProcesses(errno.EPERM, NO_PROCESSES) from None
 
     original: Any = native.__dict__["SemLock"]
     semaphore.__dict__.update(SEM_VALUE_MAX=original.SEM_VALUE_MAX, _rebuild=original._rebuild)
     native.__dict__["SemLock"] = semaphore
+
+
+class NoCallbacks(ImportError, NotImplementedError):
+    """Most callbacks are made as a module is imported, by programs that go on without it."""
+
+
+def _explain_callbacks() -> None:
+    """Tell a callback that ctypes cannot make from memory that ran out, as which it is raised."""
+    native: Any = ctypes.__dict__["_CFuncPtr"]
+
+    class FunctionPointer(native):  # type: ignore[misc]
+        _flags_ = 1  # FUNCFLAG_CDECL; each kind that is derived from it has its own
+
+        def __new__(cls, *args: Any) -> Any:
+            try:
+                return native.__new__(cls, *args)
+            except MemoryError:
+                if not (args and callable(args[0])):
+                    raise
+                raise NoCallbacks(NO_CALLBACKS) from None
+
+    ctypes.__dict__["_CFuncPtr"] = FunctionPointer
 
 
 def _have_a_user() -> None:

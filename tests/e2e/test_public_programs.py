@@ -245,6 +245,15 @@ def semaphore():
     import multiprocessing
     multiprocessing.Lock()
 
+def callback():
+    import ctypes
+    compare = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+    compare(lambda a, b: 0)
+
+def function_pointer():
+    import ctypes
+    return ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int)(("abs", ctypes.CDLL(None)))(-3)
+
 def sockets():
     import socket
     socket.create_connection(("example.com", 80))
@@ -290,6 +299,7 @@ def libraries(node: LiveNode) -> str:
         ("time_of_files", 0),
         ("optional_process", ["git", None]),
         ("optional_processes", True),
+        ("function_pointer", 3),
     ],
 )
 def test_the_standard_library_does_its_work(
@@ -305,6 +315,7 @@ def test_the_standard_library_does_its_work(
         ("existing_process", "PermissionError: [Errno 1] a worker cannot start processes"),
         ("semaphore", "a worker cannot start processes"),
         ("sockets", "use `await fetch(url)`"),
+        ("callback", "NoCallbacks: a worker has no callbacks from C code"),
         ("compiled", "only what the bundle brings may be"),
     ],
 )
