@@ -19,6 +19,7 @@ from gateway.edge.cycle import REFUSAL, UPGRADE, CarefulCycle
 from gateway.edge.express import ExpressCycle
 from gateway.edge.handshake import asks_for_websocket
 from gateway.edge.head import LastHead
+from gateway.edge.headers import asks_to_stay
 from gateway.edge.patience import MAX_AHEAD
 from gateway.edge.target import MAX_URL, check_framing, parse_target, same_authority
 from gateway.edge.websocket import ClientSocket
@@ -385,7 +386,9 @@ class HttpConnection(BoundedProtocol):
         kind = RequestResponseCycle if plain else CarefulCycle
         before = self.cycle
         free = before is None or before.response_complete
-        keep = stay and scope["http_version"] != "1.0" and self.parser.should_keep_alive()
+        keep = stay and self.parser.should_keep_alive()
+        if scope["http_version"] == "1.0":
+            keep = keep and asks_to_stay(self.headers)
         self.cycle = kind(
             scope=cast("Any", scope),
             transport=self.transport,

@@ -9,6 +9,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from gateway.edge.cork import CorkedTransport
 from gateway.errors import Refusal
+from gateway.model.http import HeaderList
 
 UPGRADE = "waypost.upgrade"
 """Key of the ASGI scope under which the connection offers to become a WebSocket."""
@@ -31,22 +32,28 @@ class CarefulCycle(RequestResponseCycle):
         return {"type": "http.disconnect"} if self.broken else message
 
     async def send(self, message: Any) -> None:
-        """As ASGI says, with an answer to HTTP/1.0 ended by the end of the connection."""
+        """As ASGI says, with an answer to HTTP/1.0 that tells no length ended by the end of the
+        connection."""
         if message["type"] == "http.response.start":
             if self.waiting_for_100_continue:
                 # Whether the body will come is the client's choice: nothing can follow it.
                 self.keep_alive = False
             if self.scope["http_version"] == "1.0":
-                self._frame_for_http10(message["headers"])
+                message = {**message, "headers": self._frame_for_http10(message["headers"])}
         elif self._unframed and not message.get("more_body", False):
             self.expected_content_length = len(message.get("body", b""))
         await super().send(message)
 
-    def _frame_for_http10(self, headers: list[tuple[bytes, bytes]]) -> None:
-        if not any(name == b"content-length" for name, _ in headers):
+    def _frame_for_http10(self, headers: HeaderList) -> HeaderList:
+        """The fields with what such a client must be told for its connection to stay."""
+        names = {name for name, _ in headers}
+        if b"content-length" not in names:
             self._unframed = True
-            self.chunked_encoding = False
+            self.keep_alive = self.chunked_encoding = False
             self.expected_content_length = sys.maxsize
+        if self.keep_alive and b"connection" not in names:
+            return [*headers, (b"connection", b"keep-alive")]
+        return headers
 
     async def run_asgi(self, app: Any) -> None:
         """Run the application; an unframed answer that it leaves incomplete is cut, not ended."""

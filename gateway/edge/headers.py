@@ -138,6 +138,13 @@ def clean_request_headers(raw: HeaderList) -> HeaderList:
     return _without_named(kept, connection) if connection else kept
 
 
+def asks_to_stay(raw: HeaderList) -> bool:
+    """Whether an HTTP/1.0 client wants to use its connection again (RFC 9112 §C.2.2)."""
+    listed = b",".join(value for name, value in raw if name == b"connection").lower()
+    tokens = {token.strip() for token in listed.split(b",")}
+    return b"keep-alive" in tokens and b"close" not in tokens
+
+
 def _without_named(headers: HeaderList, connection: bytes) -> HeaderList:
     named = {token.strip().lower() for token in connection.split(b",")}
     named -= _KEPT

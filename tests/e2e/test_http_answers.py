@@ -216,13 +216,46 @@ def test_a_client_that_wants_no_more_is_told_goodbye(port: int, path: str) -> No
             assert connection.socket.recv(1) == b""
 
 
-@pytest.mark.parametrize("fields", ["", "Connection: keep-alive\r\n"])
-def test_http10_gets_no_chunks(port: int, fields: str) -> None:
+def old(path: str, fields: str = "", method: str = "GET") -> bytes:
+    """A request in HTTP/1.0."""
+    data = request(path, method, version="1.0")
+    return data.replace(b"\r\n\r\n", f"\r\n{fields}\r\n".encode())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        "",
+        "Connection: keep-alive, close\r\n",
+        "Connection: close\r\nConnection: keep-alive\r\n",
+        "Proxy-Connection: keep-alive\r\n",
+    ],
+)
+def test_http10_gets_no_chunks_and_is_told_goodbye(port: int, fields: str) -> None:
     for path, body in (("/plain", b"hello"), ("/stream", b"abcdef")):
-        data = request(path, version="1.0").replace(b"\r\n\r\n", f"\r\n{fields}\r\n".encode())
-        (answer,) = ask_all(port, data)
+        (answer,) = ask_all(port, old(path, fields))
         assert (answer.status, answer.body, answer.whole) == (200, body, True)
         assert answer.get("connection") == "close"
+        assert not answer.all("transfer-encoding")
+
+
+def test_http10_may_ask_to_stay_where_answers_tell_their_length(port: int) -> None:
+    stay = "Connection: Keep-Alive\r\n"
+    with wire(port) as connection:
+        for path, method, body in (
+            ("/plain", "GET", b"hello"),
+            ("/long", "HEAD", b""),
+            ("/nowhere", "GET", None),
+            ("/205", "GET", b""),
+            ("/plain", "POST", b"hello"),
+        ):
+            connection.send(old(path, stay, method))
+            answer = connection.answer(method)
+            assert answer.get("connection") == "keep-alive", path
+            assert body in (answer.body, None)
+        connection.send(old("/stream", stay))
+        (answer,) = connection.answers()
+        assert (answer.body, answer.whole, answer.get("connection")) == (b"abcdef", True, "close")
         assert not answer.all("transfer-encoding")
 
 
