@@ -66,6 +66,8 @@ class HttpConnection(BoundedProtocol):
         """The newest request may become a WebSocket; what follows it is none of HTTP's."""
         self._taken = True
         """The last head that was read has been served; none, or another, is at hand."""
+        self._named = False
+        """The head at hand has a method, whatever else it lacks."""
         self._early = b""
         self._socket: ClientSocket | None = None
         self._stopping = False
@@ -91,7 +93,7 @@ class HttpConnection(BoundedProtocol):
         except httptools.HttpParserUpgrade as pause:
             self._go_on_after_upgrade(data[pause.args[0] :])
         except httptools.HttpParserError as error:
-            self._refuse(BadRequest(f"This is not HTTP/1.1: {error}."))
+            self._refuse_bytes(error)
         if self._deaf:
             return
         if self._in_body:
@@ -138,7 +140,7 @@ class HttpConnection(BoundedProtocol):
             except httptools.HttpParserUpgrade as pause:
                 data = data[pause.args[0] :]
             except httptools.HttpParserError as error:
-                self._refuse(BadRequest(f"This is not HTTP/1.1: {error}."))
+                self._refuse_bytes(error)
                 return
         self._keep_early(data)
 
@@ -452,6 +454,12 @@ class HttpConnection(BoundedProtocol):
         cycle.keep_alive = False
         cycle.message_event.set()
 
+    def _refuse_bytes(self, error: httptools.HttpParserError) -> None:
+        """Refuse what the parser cannot read."""
+        # Of a target that is none the parser tells nothing; the method before it was one.
+        self._named = isinstance(error, httptools.HttpParserInvalidURLError)
+        self._refuse(BadRequest(f"This is not HTTP/1.1: {error}."))
+
     def _reject(self, refusal: Refusal, version: str) -> None:
         """Answer a head that cannot be served, and read nothing after it."""
         if self._taken:
@@ -459,7 +467,8 @@ class HttpConnection(BoundedProtocol):
         self._in_head = False
         self._end_head()
         self._deaf = self._corked.unread = True
-        method = self.parser.get_method().decode("ascii") if self.url else "-"
+        named = self.url or self._named
+        method = self.parser.get_method().decode("ascii") if named else "-"
         path = self.url.partition(b"?")[0][:MAX_URL] or b"/"
         version = "1.0" if version == "1.0" else "1.1"
         scope = self.make_scope(method, path, b"", self.headers, version)

@@ -168,4 +168,4 @@ async def send_error_page(refusal: Refusal, request: Request, reply: Reply) -> i
     headers.append((b"content-type", content_type))
     headers.append((b"content-length", b"%d" % len(body)))
     await reply.page(refusal.status, headers, body)
-    return len(body)
+    return len(body) if request.method != "HEAD" else 0
