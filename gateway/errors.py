@@ -2,7 +2,10 @@
 
 WaypostError
 ├── StartFailed               a version's code could not be loaded in the jail
+│   └── StartLost             … because its process was killed from outside
 ├── StaleRoute                the route's version is gone; look it up again
+│   └── NeverSent             … or its instance is, before it was sent the request
+├── Elsewhere                 another process of this node serves the script
 ├── ConfigError               routing.yaml or the environment is wrong; names file and line
 ├── Refusal                   a request that gets an error page: status, code, outcome, fault
 │   ├── BadRequest            400 / 405 / 408 / 413 / 414 / 426 / 431 / 501, the client's fault
@@ -15,6 +18,7 @@ WaypostError
 │   ├── LimitExceeded         503 / 504, one of the plan's limits
 │   ├── TenantFailed          50x, the tenant's code raised, crashed or answered nonsense
 │   └── PlatformFailed        503, ours
+│       └── InstanceLost      … with Retry-After: a process of ours took the instance along
 ├── ControlError              a control request that cannot be done; rooms name their own below it
 │   └── StoreTrouble          503, the disk is full, or another program holds the store
 └── ClientDisconnected        the client went away; nobody to answer
@@ -44,8 +48,24 @@ class StartFailed(WaypostError):
         self.failed = failed
 
 
+class StartLost(StartFailed):
+    """The process was killed while it loaded, by nobody here: another may well load."""
+
+
 class StaleRoute(WaypostError):
     """The route's version has been replaced since it was looked up: look it up again."""
+
+
+class NeverSent(StaleRoute):
+    """The instance ended before the request was on its wire: another can serve it."""
+
+
+class Elsewhere(WaypostError):
+    """Another process of this node serves the script: what is asked belongs there."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__(f"process {place}")
+        self.place = place
 
 
 class ClientDisconnected(WaypostError):
@@ -314,3 +334,9 @@ class PlatformFailed(Refusal):
     outcome = Outcome.INTERNAL_ERROR
     fault = "platform"
     title = "The platform could not run this worker"
+
+
+class InstanceLost(PlatformFailed):
+    """The instance ended with the process of ours that it was made from."""
+
+    retry_after_seconds = 1

@@ -14,6 +14,7 @@ from sandbox.errors import (
     ProtocolError,
     SandboxError,
     SpawnError,
+    SpawnLost,
     SupervisorDown,
 )
 from sandbox.ladder import EVERY as LEVELS
@@ -44,6 +45,7 @@ __all__ = [
     "SandboxError",
     "SandboxSpec",
     "SpawnError",
+    "SpawnLost",
     "Supervisor",
     "SupervisorDown",
     "SupervisorSettings",

@@ -4,6 +4,7 @@ SandboxError
 ├── HostUnfit        this host lacks a barrier that the configured minimum level needs
 ├── SupervisorDown   the zygote is gone and could not be started again
 ├── SpawnError       one instance could not be started
+│   ├── SpawnLost    … because it was killed, or its zygote ended, before it was given any code
 │   └── JailError    … because a step of the jail failed; ``step`` names it
 └── ProtocolError    the peer broke the wire protocol
 """
@@ -31,6 +32,10 @@ class SupervisorDown(SandboxError):
 
 class SpawnError(SandboxError):
     """One instance could not be started."""
+
+
+class SpawnLost(SpawnError):
+    """One instance was killed, or its zygote ended, before it was given any code."""
 
 
 class JailError(SpawnError):

@@ -32,7 +32,8 @@ class ExitStatus(msgspec.Struct, frozen=True):
 
     ``code`` is the exit code when it exited by itself, ``signal`` the signal that ended it; one of
     the two is None. ``cpu_ns`` and ``peak_rss_bytes`` are the kernel's final figures for it;
-    ``out_of_memory`` says that the kernel killed it for the memory of its cgroup.
+    ``out_of_memory`` says that the kernel killed it for the memory of its cgroup, ``with_zygote``
+    that its zygote ended and took it along, whatever it did itself.
     """
 
     code: int | None = None
@@ -40,9 +41,12 @@ class ExitStatus(msgspec.Struct, frozen=True):
     cpu_ns: int = 0
     peak_rss_bytes: int = 0
     out_of_memory: bool = False
+    with_zygote: bool = False
 
     def describe(self) -> str:
         """Name the end in words a tenant understands, e.g. ``was killed by SIGSEGV``."""
+        if self.with_zygote:
+            return "ended with its zygote"
         if self.out_of_memory:
             return "ran out of memory"
         if self.signal is not None:
@@ -57,11 +61,14 @@ class ExitStatus(msgspec.Struct, frozen=True):
 def classify_exit(killed_for: Outcome | None, status: ExitStatus | None) -> Outcome:
     """Say whose fault the end of an instance with requests in flight was.
 
-    What the gateway killed it for wins. An instance that ended by itself (``os._exit``, a crash, a
-    forbidden system call) failed in the tenant's code: ``exception``.
+    What the gateway killed it for wins. One that went with its zygote had no part in it:
+    ``internalError``. An instance that ended by itself (``os._exit``, a crash, a forbidden system
+    call) failed in the tenant's code: ``exception``.
     """
     if killed_for is not None:
         return killed_for
+    if status is not None and status.with_zygote:
+        return Outcome.INTERNAL_ERROR
     if status is not None and status.out_of_memory:
         return Outcome.EXCEEDED_MEMORY
     if status is not None and status.signal == signal.SIGXCPU:

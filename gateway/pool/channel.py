@@ -236,6 +236,22 @@ class Channel(asyncio.Protocol):
         if missing_ns <= 0 and not self._decoder.left:
             self._units, self._paced_cpu_ns = 0, cpu_ns
 
+    def eof_received(self) -> None:
+        """The instance closed its end, or died: at once, while it is known what it was not sent."""
+        if not self._waits:
+            self._break(None)
+
+    def unsent(self) -> list[Exchange]:
+        """Invocations whose request is not on the wire yet, so that no code has seen it."""
+        data, at = b"".join(self._outbox), 0
+        asked = []
+        while at < len(data):
+            length, kind, _, _, stream = protocol.HEADER.unpack_from(data, at)
+            if kind == FrameType.REQUEST and stream in self.exchanges:
+                asked.append(self.exchanges[stream])
+            at += protocol.HEADER_SIZE + length
+        return asked
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The instance closed its end, or died."""
         if exc is not None:
@@ -271,11 +287,12 @@ class Channel(asyncio.Protocol):
         self._outbox_bytes += len(data)
 
     def _flush(self) -> None:
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            # What stays here was never sent, and is told as that.
+            return
         outbox, self._outbox = self._outbox, []
         size, self._outbox_bytes = self._outbox_bytes, 0
-        transport = self._transport
-        if transport is None or self.closed:
-            return
         if size >= LARGE:
             transport.writelines(outbox)
         else:

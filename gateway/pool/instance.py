@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from functools import partial
 
 import msgspec
 
-from gateway.errors import PlatformFailed, Refusal
+from gateway.errors import NeverSent, PlatformFailed, Refusal
 from gateway.model.http import Request
 from gateway.model.route import Route
 from gateway.model.script import Bytecode, Version
@@ -23,12 +24,24 @@ from gateway.pool.socket_budget import SocketBudget
 from gateway.pool.startup import Code, Startup
 from gateway.pool.subrequests import Fetcher, WireSubrequests
 from gateway.pool.verdict import cpu_exceeded, fail_with_process, of_exception, wall_time_exceeded
-from sandbox import Meter, ProtocolError, Sandbox, Watchdog, classify_exit, protocol
+from sandbox import (
+    ExitStatus,
+    Meter,
+    Outcome,
+    ProtocolError,
+    Sandbox,
+    Watchdog,
+    classify_exit,
+    protocol,
+)
 from sandbox.payloads import Close, ExceptionRecord, Init, Ready, RequestHead, encode_struct
 from sandbox.protocol import FrameType
 
 _GOING_AWAY = Close(GOING_AWAY, "The worker is being replaced.")
 EXIT_WAIT_SECONDS = 2.0
+DYING_SECONDS = 1.0
+"""A process that loads and has lost its wire gets as long to be gone, so that it can be told who
+ended it: one that only closed the wire has to be killed."""
 SHUTDOWN_CPU_NS = 100_000_000
 SHUTDOWN_SECONDS = 1.0
 """What an instance gets for its own shutdown (ASGI lifespan) once it is drained."""
@@ -123,7 +136,8 @@ class Instance:
     ) -> Ready:
         """Send the code, with what it was compiled to, and wait until it is loaded.
 
-        Raises StartFailed when the tenant's code cannot be loaded within its start-up limits.
+        Raises StartFailed when the tenant's code cannot be loaded within its start-up limits,
+        StartLost when the process was killed meanwhile, InstanceLost when its zygote ended.
         """
         loop = asyncio.get_running_loop()
         await loop.create_unix_connection(lambda: self.channel, sock=self.sandbox.detach_wire())
@@ -154,7 +168,10 @@ class Instance:
     @property
     def ended_badly(self) -> bool:
         """Its end is its own code's doing: it crashed, or hit a limit."""
-        return self.meter.tripped is not None or (self.sandbox.exited.done() and not self._retiring)
+        if self.meter.tripped is not None:
+            return True
+        exited = self.sandbox.exited
+        return exited.done() and not (self._retiring or exited.result().with_zygote)
 
     def is_burning(self, cpu_ns: int) -> bool:
         """One of its requests keeps the process busy: others would wait behind it."""
@@ -348,18 +365,33 @@ class Instance:
         if error is not None:
             self.sandbox.kill()
         self.state = State.DRAINING
+        for exchange in self.channel.unsent():
+            if exchange.request.receive is None:
+                # What it would have been sent is all still here.
+                exchange.fail(NeverSent(self.version.id))
+                exchange.finish()
         self._end_task = asyncio.create_task(self._end(error))
 
     async def _end(self, error: ProtocolError | None) -> None:
+        # Before it is killed here: afterwards all have been killed.
+        loads = error is None and not self._startup.over
+        status = await self._exit(DYING_SECONDS) if loads else None
+        killed = status is not None and status.signal == signal.SIGKILL
         self.sandbox.kill()
-        try:
-            status = await asyncio.wait_for(asyncio.shield(self.sandbox.exited), EXIT_WAIT_SECONDS)
-        except TimeoutError:
-            status = None
+        status = status or await self._exit(EXIT_WAIT_SECONDS)
+        if status is None and self.sandbox.orphaned:
+            status = ExitStatus(with_zygote=True)
         outcome = classify_exit(self.meter.killed_for or self.meter.tripped, status)
         words = status.describe() if status is not None else "is gone"
         self._final_cpu_ns = status.cpu_ns if status is not None else None
-        self._startup.on_end(outcome, words)
+        self._startup.on_end(outcome, words, killed=killed and outcome is Outcome.EXCEPTION)
         for exchange in list(self.channel.exchanges.values()):
             fail_with_process(exchange, outcome, words, error)
         self.stop(words if error is None else f"protocol: {error}")
+
+    async def _exit(self, seconds: float) -> ExitStatus | None:
+        """How the process ended; None when it has not so soon."""
+        try:
+            return await asyncio.wait_for(asyncio.shield(self.sandbox.exited), seconds)
+        except TimeoutError:
+            return None

@@ -94,6 +94,10 @@ class Passage(asyncio.BufferedProtocol):
         """The instance has read most of it."""
         self._channel.resume_writing()
 
+    def eof_received(self) -> None:
+        """The instance closed its end, or died."""
+        self._channel.eof_received()
+
     def connection_lost(self, exc: Exception | None) -> None:
         """The instance closed its end, or died."""
         self._channel.connection_lost(exc)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 
 from gateway.config import Config
-from gateway.errors import NoRuntime
+from gateway.errors import InstanceLost, NoRuntime, StartLost
 from gateway.model.plan import Limits
 from gateway.model.script import JAVASCRIPT, Bytecode, Version
 from gateway.pool.bytecode import Compiler, CompilerStore
@@ -81,9 +81,20 @@ class Starter:
         """A serving instance of ``version``.
 
         Raises SandboxError when no process could be jailed, StartFailed when the code does not
-        load.
+        load, InstanceLost when the zygotes end under it.
         """
         if version.kind == JAVASCRIPT:
+        try:
+            return await self._start(version, limits, on_change)
+        except (StartLost, InstanceLost) as error:
+            # Whoever ended the process, its code did not: it is not made to wait for that.
+            extra = {"script": version.key.name, "why": str(error)}
+            logger.warning("an instance was lost while it started; starting another", extra=extra)
+            return await self._start(version, limits, on_change)
+
+    async def _start(
+        self, version: Version, limits: Limits, on_change: Callable[[Instance], None]
+    ) -> Instance:
             raise NoRuntime(NO_JAVASCRIPT)
         begun_ns = time.monotonic_ns()
         spec = self._size(limits)

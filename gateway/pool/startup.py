@@ -8,10 +8,10 @@ import time
 
 import msgspec
 
-from gateway.errors import StartFailed
+from gateway.errors import StartFailed, StartLost, WaypostError
 from gateway.model.script import Bytecode, Module
 from gateway.pool.channel import Channel
-from gateway.pool.verdict import failed_start
+from gateway.pool.verdict import failed_start, instance_lost
 from sandbox import Meter, Outcome, ProtocolError, protocol
 from sandbox.payloads import Failed, Init, Ready, encode_struct
 from sandbox.protocol import FrameType
@@ -47,7 +47,9 @@ class Startup:
     """One process's, from the first frame until it is ready or gone."""
 
     def __init__(self) -> None:
-        self._loaded: asyncio.Future[Ready | Failed] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        self._loaded: asyncio.Future[Ready | WaypostError] = loop.create_future()
+        """What it is, or why it will not be."""
 
     @property
     def over(self) -> bool:
@@ -59,7 +61,8 @@ class Startup:
     ) -> tuple[Ready, int]:
         """Send the code and wait until it is loaded: what it is, and the CPU time left over, ns.
 
-        Raises StartFailed when it cannot be loaded, or not within so much CPU and wall time.
+        Raises StartFailed when it cannot be loaded, or not within so much CPU and wall time;
+        InstanceLost or StartLost when its process ended for no reason of its own.
         """
         charge = meter.begin(
             cpu_ms * 1_000_000,
@@ -70,8 +73,8 @@ class Startup:
         code.send(channel)
         loaded = await self._loaded
         left_ns = max(0, charge.budget_ns - meter.end(charge))
-        if isinstance(loaded, Failed):
-            raise StartFailed(loaded)
+        if isinstance(loaded, WaypostError):
+            raise loaded
         if meter.tripped is not None:
             raise StartFailed(failed_start(meter.tripped, None))
         return loaded, left_ns
@@ -80,9 +83,19 @@ class Startup:
         """It says so. Raises ProtocolError when it has said so before."""
         if self._loaded.done():
             raise ProtocolError("the script was reported loaded twice")
-        self._loaded.set_result(loaded)
+        self._loaded.set_result(StartFailed(loaded) if isinstance(loaded, Failed) else loaded)
 
-    def on_end(self, outcome: Outcome | None = None, words: str | None = None) -> None:
-        """The process is gone, for this reason; ``words``: how it ended."""
-        if not self._loaded.done():
-            self._loaded.set_result(failed_start(outcome, words))
+    def on_end(
+        self, outcome: Outcome | None = None, words: str | None = None, *, killed: bool = False
+    ) -> None:
+        """The process is gone, for this reason; ``words``: how it ended.
+
+        ``killed``: by someone else than the gateway, or the kernel for what it did.
+        """
+        if self._loaded.done():
+            return
+        if outcome is Outcome.INTERNAL_ERROR:
+            self._loaded.set_result(instance_lost())
+        else:
+            kind = StartLost if killed else StartFailed
+            self._loaded.set_result(kind(failed_start(outcome, words)))

@@ -6,6 +6,7 @@ import time
 
 from gateway.errors import (
     CpuExceeded,
+    InstanceLost,
     MemoryExceeded,
     Refusal,
     TenantFailed,
@@ -39,6 +40,11 @@ def wall_time_exceeded(limits: Limits) -> WallTimeExceeded:
     )
 
 
+def instance_lost() -> InstanceLost:
+    """The page of a request that was in an instance when its zygote ended."""
+    return InstanceLost("The platform lost the worker's process.")
+
+
 def of_exception(limits: Limits, record: ExceptionRecord, tripped: Outcome | None) -> Refusal:
     """What came of an exception in a process of which a limit ``tripped``, or none did."""
     if tripped is Outcome.EXCEEDED_CPU:
@@ -62,6 +68,8 @@ def fail_with_process(
         refusal = cpu_exceeded(exchange.route.limits)
     elif outcome is Outcome.EXCEEDED_MEMORY:
         refusal = memory_exceeded(exchange.route.limits)
+    elif outcome is Outcome.INTERNAL_ERROR:
+        refusal = instance_lost()
     else:
         if exchange.failure is None:
             exchange.on_exception(_crash("ProcessDied", f"The worker's process {words}."))

@@ -11,13 +11,14 @@ import socket
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from sandbox.errors import JailError, SpawnError, SupervisorDown
+from sandbox.errors import JailError, SpawnError, SpawnLost, SupervisorDown
 from sandbox.outcome import ExitStatus
 from sandbox.spec import SandboxSpec
 from sandbox.supervisor import messages
@@ -74,6 +75,8 @@ class ZygoteProcess:
         self._retired = False
         self._ready: asyncio.Future[messages.Ready] = self._loop.create_future()
         self._ended = asyncio.Event()
+        self.on_end: Callable[[], None] = lambda: None
+        """Called when the process is gone, and every instance with it."""
         self._loop.add_reader(control.fileno(), self._on_readable)
         self._loop.add_reader(self._pidfd, self._on_end)
 
@@ -288,7 +291,9 @@ class ZygoteProcess:
         self._loop.remove_writer(self._control.fileno())
         self._control.close()
         self._drop_outbox()
-        gone = SupervisorDown("the zygote is gone")
+        for sandbox in self._living.values():
+            sandbox.orphaned = True
+        gone = SpawnLost("the zygote ended while it started the instance")
         for pending in self._pending.values():
             pending.fail(gone)
         self._pending.clear()
@@ -305,9 +310,10 @@ class ZygoteProcess:
             self._on_readable()
         self._disconnect()
         for sandbox in self._living.values():
-            sandbox.reaped(ExitStatus(signal=signal.SIGKILL))
+            sandbox.reaped(ExitStatus(signal=signal.SIGKILL, with_zygote=True))
         self._living.clear()
         self._ended.set()
+        self.on_end()
 
 
 def _close_all(descriptors: list[int] | tuple[int, ...]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import signal
 import socket
 from contextlib import suppress
@@ -50,6 +51,8 @@ class Sandbox:
         """Its cgroup, where the node makes any."""
         self.outdated = False
         """Its zygote has been replaced: better to start another in its place."""
+        self.orphaned = False
+        """Its zygote is gone: it goes too, and nobody can tell how it would have ended."""
         self._pidfd = pidfd
         self._clock = CpuClock(self.pid)
         self.cpu_clock = self._clock.number
@@ -58,6 +61,14 @@ class Sandbox:
         self._gone = False
         """It has been reaped: its pid may be another's now."""
         self._wire_detached = False
+
+    @property
+    def is_over(self) -> bool:
+        """The process has ended, whether or not anybody has reaped it."""
+        poll = select.poll()
+        if not self._closed:
+            poll.register(self._pidfd, select.POLLIN)
+        return self._closed or bool(poll.poll(0))
 
     def cpu_ns(self, *, exact: bool) -> int:
         """Return CPU time used, all threads. Raises ProcessLookupError when the process is gone."""

@@ -5,13 +5,22 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import signal
 import time
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from sandbox import doctor, ladder
-from sandbox.errors import HostUnfit, JailError, SandboxError, SpawnError, SupervisorDown
+from sandbox.errors import (
+    HostUnfit,
+    JailError,
+    SandboxError,
+    SpawnError,
+    SpawnLost,
+    SupervisorDown,
+)
 from sandbox.jail import rlimits
 from sandbox.outcome import ExitStatus
 from sandbox.payloads import Failed, Hello, decode_struct
@@ -27,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 _SPAWN_TIMEOUT_SECONDS: Final = 10.0
 _MAX_FIRST_FRAME: Final = 16 * 1024
+_ATTEMPTS: Final = 3
+"""Instances made for one who asks, while they are killed before they have been given any code."""
 _RESTARTS: Final = 5
 _RESTART_PERIOD_SECONDS: Final = 30.0
 _NOT_THE_HOST: Final = ("preload", "settle", "one thread")
@@ -97,7 +108,13 @@ class Supervisor:
         A spare where there is one. Raises JailError when a step of the jail failed, SpawnError when
         the instance could not be started, SupervisorDown when there is no zygote.
         """
-        return self._spares.take(spec) or await self._make(spec)
+        spare = self._spares.take(spec)
+        for _ in range(_ATTEMPTS - 1):
+            try:
+                return spare or await self._make(spec)
+            except SpawnLost as error:
+                logger.warning("an instance was lost; starting another", extra={"why": str(error)})
+        return await self._make(spec)
 
     async def _make(self, spec: SandboxSpec) -> Sandbox:
         zygote = await self._ready_zygote()
@@ -111,9 +128,13 @@ class Supervisor:
                 )
             sandbox.settle()
             await self._enclose(sandbox)
-        except ProcessLookupError:
+        except (ProcessLookupError, JailError) as error:
+            # Of a process that is gone no barrier can be seen.
+            lost = isinstance(error, ProcessLookupError) or sandbox.is_over
             sandbox.close()
-            raise SpawnError("the instance ended while it was verified") from None
+            if not lost:
+                raise
+            raise SpawnLost("the instance ended while it was verified") from error
         except BaseException:
             sandbox.close()
             raise
@@ -131,6 +152,7 @@ class Supervisor:
                 await fresh.close()
                 raise SupervisorDown("the supervisor is closed")
             old, self._zygote = self._zygote, fresh
+            fresh.on_end = partial(self._replace, fresh)
             self._retired = [zygote for zygote in self._retired if not zygote.ended]
             if old is not None:
                 self._retired.append(old)
@@ -208,7 +230,13 @@ class Supervisor:
                 await zygote.close()
                 raise SupervisorDown("the supervisor is closed")
             self._zygote = zygote
+            zygote.on_end = partial(self._replace, zygote)
             return zygote
+
+    def _replace(self, ended: ZygoteProcess) -> None:
+        """Have spares made anew, and so a zygote, before anybody asks for an instance."""
+        if self._zygote is ended and not self._closed:
+            self._spares.renew()
 
     async def _launch(self) -> ZygoteProcess:
         self._limit_rate()
@@ -369,6 +397,8 @@ async def _read_exactly(sandbox: Sandbox, size: int) -> bytes:
             chunk = b""
         if not chunk:
             status: ExitStatus = await asyncio.shield(sandbox.exited)
-            raise SpawnError(f"the instance {status.describe()} before it was jailed")
+            # Nobody here kills one that has not said a word: someone else did.
+            kind = SpawnLost if status.signal == signal.SIGKILL else SpawnError
+            raise kind(f"the instance {status.describe()} before it was jailed")
         data += chunk
     return data

@@ -337,6 +337,19 @@ async def test_an_instance_that_hangs_up_breaks_the_channel_without_blame(wire: 
     assert await asyncio.wait_for(wire.broken, 30) is None
 
 
+async def test_what_was_not_sent_before_the_end_is_known(wire: Wire) -> None:
+    sent, unsent = wire.open(), wire.open()
+    wire.channel.send(protocol.encode(FrameType.REQUEST, sent.stream, b"x"))
+    await wire.hear()
+    forged = protocol.encode(FrameType.REQUEST, sent.stream)
+    wire.channel.send(protocol.encode_header(FrameType.BODY, sent.stream, len(forged)))
+    wire.channel.send(forged)
+    wire.channel.send(protocol.encode(FrameType.REQUEST, unsent.stream, b"x"))
+    wire.channel.eof_received()
+    assert await wire.broken is None
+    assert wire.channel.unsent() == [unsent]
+
+
 async def test_a_log_flood_is_cut_and_said(wire: Wire) -> None:
     exchange = wire.open()
     line = payloads.encode_struct(

@@ -153,6 +153,18 @@ async def test_when_the_zygote_dies_nobody_gets_a_dead_one(supervisor: Superviso
     await end(successor)
 
 
+async def test_when_the_zygote_dies_others_are_made_before_anybody_asks(
+    supervisor: Supervisor,
+) -> None:
+    (keeper,) = children(os.getpid())
+    pidfd = os.pidfd_open(keeper)
+    os.kill(keeper, signal.SIGKILL)
+    await asyncio.to_thread(select.select, [pidfd], [], [], 60)
+    os.close(pidfd)
+    while not supervisor.alive or supervisor.spares < AT_FIRST:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+
+
 async def test_closing_while_they_are_made_leaves_nothing(anyio_backend: str) -> None:
     before = len(os.listdir("/proc/self/fd"))
     supervisor = Supervisor(SupervisorSettings(spares=50))

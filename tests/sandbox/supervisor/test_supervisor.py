@@ -12,12 +12,14 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sandbox import (
     HostUnfit,
     JailError,
+    Sandbox,
     SandboxSpec,
     Supervisor,
     SupervisorDown,
@@ -25,6 +27,8 @@ from sandbox import (
     examine_host,
     host_level,
 )
+from sandbox.supervisor import supervisor as supervisor_module
+from sandbox.supervisor import verify as verify_module
 
 pytestmark = [pytest.mark.anyio, pytest.mark.isolation]
 
@@ -200,11 +204,58 @@ async def test_when_the_zygote_dies_all_die_and_another_takes_over(supervisor: S
     os.kill(zygote, signal.SIGKILL)
     status = await sandbox.exited
     assert status.signal == signal.SIGKILL
+    assert status.with_zygote
     assert not supervisor.alive
     sandbox.close()
     successor = await supervisor.spawn(SandboxSpec())
     assert supervisor.alive
     successor.close()
+
+
+async def test_who_asks_while_the_zygote_ends_gets_an_instance_of_the_next(
+    supervisor: Supervisor,
+) -> None:
+    (keeper,) = children(os.getpid())
+    (zygote,) = children(keeper)
+    # Stopped, it takes no order: this one is under way when it ends.
+    os.kill(zygote, signal.SIGSTOP)
+    asked = asyncio.create_task(supervisor.spawn(SandboxSpec()))
+    await asyncio.sleep(0)
+    os.kill(zygote, signal.SIGKILL)
+    sandbox = await asked
+    assert not sandbox.exited.done()
+    sandbox.close()
+
+
+@pytest.mark.parametrize("step", ["_read_hello", "verify"])
+async def test_one_that_somebody_kills_on_its_way_is_made_again(
+    supervisor: Supervisor, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    killed: list[int] = []
+    place: Any = supervisor_module if step == "_read_hello" else verify_module
+    take_step = getattr(place, step)
+
+    def kill(pid: int) -> None:
+        if not killed:
+            killed.append(pid)
+            pidfd = os.pidfd_open(pid)
+            os.kill(pid, signal.SIGKILL)
+            select.select([pidfd], [], [], 60)
+            os.close(pidfd)
+
+    async def read_hello(sandbox: Sandbox) -> None:
+        kill(sandbox.pid)
+        await take_step(sandbox)
+
+    def verify(pid: int, **more: bool) -> None:
+        kill(pid)
+        take_step(pid, **more)
+
+    monkeypatch.setattr(place, step, read_hello if step == "_read_hello" else verify)
+    sandbox = await supervisor.spawn(SandboxSpec())
+    assert killed
+    assert sandbox.pid not in killed
+    sandbox.close()
 
 
 async def test_a_zygote_that_keeps_dying_is_not_started_for_ever(supervisor: Supervisor) -> None:
