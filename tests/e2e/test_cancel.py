@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine, Generator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,10 @@ from typing import Any
 import pytest
 
 from gateway.config import Config, Listen
+from gateway.edge.cycle import UPGRADE
+from gateway.model.script import ScriptKey
+from gateway.model.websocket import UNPACED, Part
+from sandbox.payloads import Close
 from tests.support.node import OPERATOR_TOKEN, LiveNode
 from tests.support.observed import Observed
 from tests.support.raw import wire
@@ -30,10 +34,20 @@ class Default(WorkerEntrypoint):
                 yield body[:65536]
             yield await inner.bytes()
         return Response(chunks())
+
+    async def scheduled(self, controller):
+        inner = await fetch("http://both.localhost/inner")
+        self.ctx.waitUntil(inner.bytes())
 """
 ASGI = """
 async def app(scope, receive, send):
     if scope["type"] == "lifespan":
+        return
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (message := await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "bytes": message["bytes"]})
         return
     body = b""
     while (message := await receive()).get("more_body"):
@@ -56,6 +70,10 @@ async def observed(data_dir: Path) -> AsyncIterator[Observed]:
             yield node
         finally:
             live.close()
+
+
+Begin = Callable[[Observed, str, list[bytes]], Coroutine[Any, Any, None]]
+"""Makes work of a node, by a script of that name, that collects what came of it."""
 
 
 class CancelledAt:
@@ -128,6 +146,84 @@ def request(node: Observed, name: str, sent: list[bytes]) -> Coroutine[Any, Any,
     return node.rooms.edge(scope, receive, send)
 
 
+class Talk:
+    """A client that has some messages echoed, takes its time over each, and closes."""
+
+    def __init__(self, got: list[bytes]) -> None:
+        self.pace: Any = UNPACED
+        self.pinged = False
+        self.over: Close | None = None
+        self.on_over: Callable[[], None] = lambda: None
+        self._got = got
+        self._left = [Part(False, b"x" * 50_000, True)] * 6
+        self._echoed = asyncio.Event()
+
+    def open_socket(self, head: bytes, max_message: int, *, masked: bool = True) -> Talk:
+        return self
+
+    async def receive(self) -> Part | Close:
+        await asyncio.sleep(0)
+        if self._left:
+            return self._left.pop()
+        await self._echoed.wait()
+        return self._end(1000)
+
+    async def send(self, part: Part) -> None:
+        await asyncio.sleep(0)
+        self._got.append(part.data)
+        if sum(map(len, self._got)) == 6 * 50_000:
+            self._echoed.set()
+
+    def close(self, code: int, reason: str) -> None:
+        self._end(code)
+        self._echoed.set()
+
+    def _end(self, code: int) -> Close:
+        if self.over is None:
+            self.over = Close(code, "")
+            self.on_over()
+        return self.over
+
+
+def talk(node: Observed, name: str, got: list[bytes]) -> Coroutine[Any, Any, None]:
+    """A request that becomes a WebSocket."""
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def send(message: dict[str, Any]) -> None:
+        raise AssertionError(message)
+
+    headers = [
+        (b"host", f"{name}.localhost".encode()),
+        (b"sec-websocket-version", b"13"),
+        (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA=="),
+    ]
+    scope = {
+        "type": "http",
+        "http_version": "1.1",
+        "method": "GET",
+        "scheme": "http",
+        "path": "/",
+        "raw_path": b"/",
+        "query_string": b"",
+        "headers": headers,
+        "client": ("127.0.0.1", 1),
+        "server": None,
+        UPGRADE: Talk(got),
+    }
+    assert node.rooms is not None
+    return node.rooms.edge(scope, receive, send)
+
+
+async def due(node: Observed, name: str, called: list[bytes]) -> None:
+    """A schedule of a script is due."""
+    assert node.scheduler is not None
+    done = await node.scheduler.call(ScriptKey("production", name), "* * * * *", 0)
+    called.append(done.outcome.encode())
+
+
 async def nothing_held(node: Observed, at: int) -> None:
     """Wait until all is given back, as it must be in moments."""
     for _ in range(400):
@@ -138,31 +234,58 @@ async def nothing_held(node: Observed, at: int) -> None:
     raise AssertionError(f"cancelled at suspension {at}: still held: {held}")
 
 
-@pytest.mark.parametrize("name", ["both", "plain"])
-@pytest.mark.parametrize("cold", [False, True])
-def test_cancelled_at_every_await_nothing_stays_behind(
-    tmp_path: Path, name: str, cold: bool
-) -> None:
-    async def main() -> int:
-        async with observed(tmp_path) as node:
-            # The first one through fills the caches.
-            await request(node, name, [])
-            await nothing_held(node, 0)
-            at, tasks = 0, len(asyncio.all_tasks())
-            while True:
-                at += 1
-                if cold:
-                    node.forget()
-                sent: list[bytes] = []
-                work = CancelledAt(request(node, name, sent), at)
-                await work.run()
-                await nothing_held(node, at)
-                assert len(asyncio.all_tasks()) <= tasks + 2
-                if work.suspensions < at:
-                    assert sum(map(len, sent)) > 8 * 50_000
-                    return at
+def whole(sent: list[bytes]) -> bool:
+    return sum(map(len, sent)) > 8 * 50_000
 
-    assert asyncio.run(main()) > 10
+
+def echoed(sent: list[bytes]) -> bool:
+    return b"".join(sent) == b"x" * 6 * 50_000
+
+
+def went_well(sent: list[bytes]) -> bool:
+    return sent == [b"ok"]
+
+
+async def cancel_everywhere(
+    node: Observed, begin: Begin, name: str, complete: Callable[[list[bytes]], bool], *, cold: bool
+) -> int:
+    """Cancel it at each suspension in turn, until it is through before; how many there were."""
+    # The first one through fills the caches.
+    await begin(node, name, [])
+    await nothing_held(node, 0)
+    at, tasks = 0, len(asyncio.all_tasks())
+    while True:
+        at += 1
+        if cold:
+            node.forget()
+        sent: list[bytes] = []
+        work = CancelledAt(begin(node, name, sent), at)
+        await work.run()
+        await nothing_held(node, at)
+        assert len(asyncio.all_tasks()) <= tasks + 2
+        if work.suspensions < at:
+            assert complete(sent)
+            return at
+
+
+@pytest.mark.parametrize(
+    ("begin", "name", "complete", "least"),
+    [
+        (request, "both", whole, 10),
+        (request, "plain", whole, 10),
+        (talk, "plain", echoed, 10),
+        (due, "both", went_well, 2),
+    ],
+)
+def test_cancelled_at_every_await_nothing_stays_behind(
+    tmp_path: Path, begin: Begin, name: str, complete: Callable[[list[bytes]], bool], least: int
+) -> None:
+    async def main() -> None:
+        async with observed(tmp_path) as node:
+            for cold in (False, True):
+                assert await cancel_everywhere(node, begin, name, complete, cold=cold) > least
+
+    asyncio.run(main())
 
 
 DYING = """
