@@ -181,6 +181,9 @@ class Dispatcher:
                 await self._run(invocation, reply)
         except Refusal as refusal:
             await self._refuse(refusal, invocation, reply)
+        except StaleRoute:
+            often = PlatformFailed("The worker was replaced too often.")
+            await self._refuse(often, invocation, reply)
         except (ClientDisconnected, asyncio.CancelledError) as error:
             invocation.outcome = Outcome.CANCELED
             invocation.fault = "client"
@@ -197,9 +200,6 @@ class Dispatcher:
         invocation = Invocation(
             request, timestamp_ms=time.time_ns() // 1_000_000, started_ns=time.monotonic_ns()
         )
-        except StaleRoute:
-            often = PlatformFailed("The worker was replaced too often.")
-            await self._refuse(often, invocation, reply)
         await self._guard(invocation, reply, self._turn_away(invocation, refusal))
 
     async def invoke(
