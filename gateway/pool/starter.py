@@ -84,6 +84,7 @@ class Starter:
         load, InstanceLost when the zygotes end under it.
         """
         if version.kind == JAVASCRIPT:
+            raise NoRuntime(NO_JAVASCRIPT)
         try:
             return await self._start(version, limits, on_change)
         except (StartLost, InstanceLost) as error:
@@ -95,7 +96,6 @@ class Starter:
     async def _start(
         self, version: Version, limits: Limits, on_change: Callable[[Instance], None]
     ) -> Instance:
-            raise NoRuntime(NO_JAVASCRIPT)
         begun_ns = time.monotonic_ns()
         spec = self._size(limits)
         bytecode = await self.compiler.find(version)
