@@ -30,9 +30,11 @@ from gateway.processes.cells import Cells
 from gateway.processes.follower import Link
 from gateway.processes.leader import Followers
 from gateway.processes.lineage import Lineage
+from gateway.processes.mailbox import Mailboxes
 from gateway.rooms import Rooms, furnish
 from gateway.routing.ask import CertificateNames
 from gateway.sockets import Sockets, listen_on
+from gateway.spread import Spread
 from gateway.store.lock import NodeLock
 from gateway.store.sealing import VARIABLE as KEYS_VARIABLE
 from gateway.store.sealing import GivenKeys, KeyFile, KeySource
@@ -59,12 +61,17 @@ class Started(msgspec.Struct, frozen=True):
 class Node:
     """One gateway process with everything it needs; the leader, where several make up a node.
 
-    ``cells``: where the processes of a node count together; given to a follower by its leader.
+    ``cells``: where the processes of a node count together; ``boxes``: through which they hand
+    sockets to one another; given to a follower by its leader.
     """
 
-    def __init__(self, config: Config, cells: Cells | None = None) -> None:
+    def __init__(
+        self, config: Config, cells: Cells | None = None, boxes: Mailboxes | None = None
+    ) -> None:
         self.config = config
         self.cells = cells
+        self.boxes = boxes
+        self.spread: Spread | None = None
         self.followers: Followers | None = None
         self.data_dir = Path(config.data_dir)
         self.metrics = Metrics(insecure=config.insecure_no_sandbox)
@@ -126,7 +133,9 @@ class Node:
             await self._listeners.open_control(stack, self.config, control, api)
             # Streams that never end by themselves would hold up the drain.
             stack.callback(self.tail.close)
-            await self._listeners.open_tenants(stack, self.config, rooms.edge, tenants, self.cells)
+            await self._listeners.open_tenants(
+                stack, self.config, rooms.edge, tenants, self.cells, self.spread
+            )
             if self.followers is not None:
                 # They drain at the same time as this process.
                 stack.callback(self.followers.end)
@@ -163,7 +172,9 @@ class Node:
             following = asyncio.create_task(link.follow(changes, self.metrics))
             following.add_done_callback(link.leaderless)
             stack.callback(following.cancel)
-            await self._listeners.open_tenants(stack, self.config, rooms.edge, tenants, self.cells)
+            await self._listeners.open_tenants(
+                stack, self.config, rooms.edge, tenants, self.cells, self.spread
+            )
             link.serving()
             yield
 
@@ -177,8 +188,10 @@ class Node:
         tenants = sockets.tenants
         self.cells = Cells.create(self.config.server.processes)
         stack.callback(self.cells.close)
+        self.boxes = Mailboxes.create(self.config.server.processes)
+        stack.callback(self.boxes.close)
         self.followers = Followers(
-            self.config, self.cells, tenants, self.tail, self.rollbacks, lineage
+            self.config, self.cells, tenants, self.tail, self.rollbacks, lineage, self.boxes
         )
         stack.push_async_callback(self.followers.close)
         self.followers.start()
@@ -189,6 +202,8 @@ class Node:
         self.rooms = await furnish(
             stack, self.config, self.supervisor, store, self.metrics, told, self.cells
         )
+        if self.cells is not None and self.boxes is not None:
+            self.spread = Spread(self.rooms, self.cells, self.boxes)
         return self.rooms
 
     def _services(
@@ -199,18 +214,20 @@ class Node:
         changes: Changes,
     ) -> Services:
         """What the control API acts with, and what acts by itself: the leader's alone."""
+        spread = self.spread
+        adopt = spread.adopt if spread is not None else rooms.pool.adopt
         services = Services.build(
             config=self.config,
             store=store,
             changes=changes,
-            launcher=Launcher(rooms.starter, rooms.pool.adopt, rooms.pool.changed),
+            launcher=Launcher(rooms.starter, adopt, rooms.pool.changed),
             tail=self.tail,
             render_metrics=self._counted,
             readiness=self._readiness,
         )
         self.rollbacks.connect(services.versions, store)
         stack.push_async_callback(begin_upkeep(self.config, services, store).close)
-        self.scheduler = scheduler = Scheduler(store, rooms.dispatcher)
+        self.scheduler = scheduler = Scheduler(store, spread or rooms.dispatcher)
         stack.push_async_callback(scheduler.close)
         services.schedules.caller = scheduler.call
         proofs = proofs_of(self.config.hostnames, self.config.egress)

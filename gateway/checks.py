@@ -96,13 +96,6 @@ def _processes(config: Config) -> _Problem | None:
     processes = config.server.processes
     if not 1 <= processes <= MOST_PROCESSES:
         return ("server", "processes"), f"{processes} is out of range; use 1 to {MOST_PROCESSES}"
-    for plan, limits in config.plans.items():
-        if limits.instances < processes:
-            return ("plans", plan, "instances"), (
-                f"{limits.instances} is too few for {processes} processes, each of which starts its"
-                f" own; raise it to {processes}, or set server.processes to {limits.instances}"
-                " at most"
-            )
     return None
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.errors import (
     ClientDisconnected,
+    Elsewhere,
     LoopDetected,
     PlatformFailed,
     Refusal,
@@ -96,6 +97,13 @@ class Turnstile(Protocol):
         """Whether it has."""
 
 
+class Homes(Protocol):
+    """Where scripts are served (gateway.processes)."""
+
+    def elsewhere(self, route: Route) -> int | None:
+        """The process that a request belongs to; None when it may be served here."""
+
+
 class Lease(Protocol):
     """A hold on an instance; leaving it waits for the invocation's end and accounts for it."""
 
@@ -160,25 +168,33 @@ class Dispatcher:
         self._turnstile = turnstile
         self.enter_as = turnstile.enter_as
         """Wait for a turn of the event loop, beside tenants' requests."""
+        self.homes: Homes | None = None
+        """None where there is one process only."""
         self._gate = gate
         self._leases = leases
         self._pages = pages
         self._observer = observer
 
     async def dispatch(self, request: Request, reply: Reply) -> None:
-        """Serve one request; every way out ends in one record."""
+        """Serve one request; every way out ends in one record.
+
+        Raises Elsewhere, unrecorded, when another process is to serve it.
+        """
         invocation = Invocation(
             request, timestamp_ms=time.time_ns() // 1_000_000, started_ns=time.monotonic_ns()
         )
         await self._guard(invocation, reply, self._run(invocation, reply))
 
     async def _guard(self, invocation: Invocation, reply: Reply, way: Awaitable[None]) -> None:
-        request = invocation.request
+        request, here = invocation.request, True
         try:
             try:
                 await way
             except StaleRoute:
                 await self._run(invocation, reply)
+        except Elsewhere:
+            here = False
+            raise
         except Refusal as refusal:
             await self._refuse(refusal, invocation, reply)
         except StaleRoute:
@@ -193,7 +209,8 @@ class Dispatcher:
             logger.exception("request failed", extra={"ray": request.ray})
             await self._refuse(PlatformFailed("Something broke here."), invocation, reply)
         finally:
-            self._record(invocation)
+            if here:
+                self._record(invocation)
 
     async def reject(self, refusal: Refusal, request: Request, reply: Reply) -> None:
         """Answer a request that the edge could not make sense of; recorded like any other."""
@@ -205,7 +222,7 @@ class Dispatcher:
     async def invoke(
         self, request: Request, reply: Reply, refusal: Refusal | None = None
     ) -> Invocation:
-        """Do what a schedule asks for, or refuse it; how it went."""
+        """Do what a schedule asks for, or refuse it; how it went. Raises Elsewhere."""
         invocation = Invocation(
             request, timestamp_ms=time.time_ns() // 1_000_000, started_ns=time.monotonic_ns()
         )
@@ -277,7 +294,7 @@ class Dispatcher:
             self._record(invocation)
 
     async def serve_late(self, invocation: Invocation, reply: Reply) -> None:
-        """Serve a request whose turn has come."""
+        """Serve a request whose turn has come. Raises Elsewhere."""
         await self._guard(invocation, reply, self._run(invocation, reply))
 
     def forsake(self, invocation: Invocation) -> None:
@@ -304,6 +321,8 @@ class Dispatcher:
             invocation.in_turn = await self._turnstile.enter(route)
         if request.hops >= MAX_HOPS:
             raise LoopDetected(f"The request went through {MAX_HOPS} workers already.")
+        if self.homes is not None and (place := self.homes.elsewhere(route)) is not None:
+            raise Elsewhere(place)
         permit, lease = self._gate.admit(request, route), self._leases.lease(invocation, route)
         try:
             await self._inside(invocation, permit, lease, reply)

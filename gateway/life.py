@@ -58,7 +58,7 @@ def follow(place: Place) -> int:
         place.lineage.end_with_manager()
         link = await Link.open(place)
         try:
-            node = Node((await link.setup()).config, place.cells)
+            node = Node((await link.setup()).config, place.cells, place.boxes)
             async with node.following(environment, place.tenants, link):
                 settle_heap()
                 if await told is signal.SIGUSR2:

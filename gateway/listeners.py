@@ -7,7 +7,7 @@ import contextlib
 import socket
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 import uvicorn
@@ -16,6 +16,7 @@ from gateway.config import Config
 from gateway.edge.asgi import Edge
 from gateway.edge.connection import HttpConnection
 from gateway.edge.forwarded import TrustedProxies
+from gateway.edge.moving import MovableConnection, ProxiedMovableConnection
 from gateway.edge.proxied import ProxiedConnection
 from gateway.edge.server import Server, within_descriptors
 from gateway.processes.cells import Cells
@@ -24,6 +25,19 @@ TENANTS_DRAIN_SECONDS: Final = 30
 CONTROL_DRAIN_SECONDS: Final = 2
 RETIRE_SECONDS: Final = 5.0
 """How long idle connections may be used once more when another node follows this one."""
+
+
+class Box(Protocol):
+    """Where other processes of the node post what is to be served here (gateway.spread)."""
+
+    def open(self, server: Server) -> None:
+        """Take it; connections go on at ``server``."""
+
+    async def retire(self) -> None:
+        """Have others post nothing more."""
+
+    def close(self) -> None:
+        """Take nothing more."""
 
 
 class Listeners:
@@ -39,20 +53,25 @@ class Listeners:
         edge: Edge,
         sock: socket.socket,
         cells: Cells | None,
+        box: Box | None,
     ) -> None:
-        """Serve tenants' traffic. ``cells``: where processes that share the socket count."""
+        """Serve tenants' traffic. ``cells``: where processes that share the socket count;
+        ``box``: what they hand to one another."""
         bounds = within_descriptors(config.http)
         if cells is not None:
             most = -(-bounds.connections // cells.processes)
             bounds = msgspec.structs.replace(bounds, connections=most)
-        kind: Callable[..., HttpConnection] = HttpConnection
+            # What others post from here on waits for the server.
+            cells.take(willing=True)
+        kind: Callable[..., HttpConnection] = MovableConnection if box else HttpConnection
         if bounds.proxy_protocol:
             proxies = TrustedProxies(config.routing.trusted_proxies)
-            kind = partial(ProxiedConnection, proxies=proxies)
+            proxied = ProxiedMovableConnection if box else ProxiedConnection
+            kind = partial(proxied, proxies=proxies)
         ping_seconds = config.websocket.ping_seconds
         made = partial(kind, bounds=bounds, ping_seconds=ping_seconds, express=edge)
         server = Server(_settings(edge, made, TENANTS_DRAIN_SECONDS), cells)
-        await self._open(stack, server, sock)
+        await self._open(stack, server, sock, box)
 
     async def open_control(
         self, stack: contextlib.AsyncExitStack, config: Config, api: object, sock: socket.socket
@@ -63,15 +82,25 @@ class Listeners:
         await self._open(stack, Server(_settings(api, made, CONTROL_DRAIN_SECONDS)), sock)
 
     async def _open(
-        self, stack: contextlib.AsyncExitStack, server: Server, sock: socket.socket
+        self,
+        stack: contextlib.AsyncExitStack,
+        server: Server,
+        sock: socket.socket,
+        box: Box | None = None,
     ) -> None:
         self._servers.append(server)
         task = asyncio.create_task(server.serve(sockets=[sock]))
         await server.up.wait()
+        if box is not None:
+            box.open(server)
 
         async def stop() -> None:
+            if box is not None:
+                await box.retire()
             server.should_exit = True
             await task
+            if box is not None:
+                box.close()
 
         stack.push_async_callback(stop)
 

@@ -16,7 +16,7 @@ from gateway.edge.handshake import check_offer
 from gateway.edge.head import Head, HeadReader, LastHead, Peer
 from gateway.edge.reply import AsgiReply, Handshake, Receive, Send
 from gateway.edge.target import MAX_URL
-from gateway.errors import ClientDisconnected, Refusal, UrlTooLong
+from gateway.errors import ClientDisconnected, Elsewhere, LoadShed, Refusal, UrlTooLong
 from gateway.model.http import HeaderList, Request
 from gateway.model.invocation import Invocation
 
@@ -46,6 +46,13 @@ class Connection(Protocol):
     last_head: LastHead
 
 
+class Departures(Protocol):
+    """Where what another process is to serve goes (gateway.edge.moving)."""
+
+    async def send(self, place: int, scope: dict[str, Any], receive: Receive, send: Send) -> bool:
+        """Have a request served there; False when it was not."""
+
+
 class Edge:
     """The ASGI application of the tenants' listener."""
 
@@ -59,6 +66,8 @@ class Edge:
         """The whole answer to a request that was put in is on its way."""
         self.board_late = dispatcher.board_late
         self.forsake = dispatcher.forsake
+        self.departures: Departures | None = None
+        """None where there is one process only."""
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one HTTP request, which may become a WebSocket."""
@@ -76,7 +85,19 @@ class Edge:
             await self._dispatcher.reject(refusal, _unreadable(scope, ray), reply)
             return
         reply.host = request.host
-        await self._dispatcher.dispatch(request, reply)
+        try:
+            await self._dispatcher.dispatch(request, reply)
+        except Elsewhere as elsewhere:
+            await self._send_on(elsewhere.place, request, scope, receive, send)
+
+    async def _send_on(
+        self, place: int, request: Request, scope: dict[str, Any], receive: Receive, send: Send
+    ) -> None:
+        """Leave a request to another process, which records it; refuse it where that fails."""
+        if self.departures and await self.departures.send(place, scope, receive, send):
+            return
+        refusal = LoadShed("The process that serves this worker takes no more requests.")
+        await self._dispatcher.reject(refusal, request, self._reply(request, receive, send))
 
     # Without a task, as long as nothing has to be waited for (gateway.edge.express)
 
@@ -105,10 +126,15 @@ class Edge:
         """Serve a request that was put in, from where it stands."""
         await self._dispatcher.resume(ride, self._reply(ride.invocation.request, receive, send))
 
-    async def serve_late(self, invocation: Invocation, receive: Receive, send: Send) -> None:
+    async def serve_late(
+        self, invocation: Invocation, scope: dict[str, Any], receive: Receive, send: Send
+    ) -> None:
         """Serve a request whose turn has come."""
         reply = self._reply(invocation.request, receive, send)
-        await self._dispatcher.serve_late(invocation, reply)
+        try:
+            await self._dispatcher.serve_late(invocation, reply)
+        except Elsewhere as elsewhere:
+            await self._send_on(elsewhere.place, invocation.request, scope, receive, send)
 
     def _reply(self, request: Request, receive: Receive, send: Send) -> AsgiReply:
         reply = AsgiReply(send, receive, request.method, request.ray.encode(), self._cookies)

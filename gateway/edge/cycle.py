@@ -24,10 +24,13 @@ class CarefulCycle(RequestResponseCycle):
 
     broken = False
     """The rest of the request's body cannot be read."""
+    begun = False
+    """Some of the request's body may have been read."""
     _unframed = False
 
     async def receive(self) -> Any:
         """As ASGI says; a broken body ends in a disconnect, with the reason in the scope."""
+        self.begun = True
         message = await super().receive()
         return {"type": "http.disconnect"} if self.broken else message
 

@@ -214,4 +214,4 @@ class ExpressCycle:
         if self._ride is not None:
             await self._edge.resume(self._ride, receive, send)
         elif self._waiting is not None:
-            await self._edge.serve_late(self._waiting, receive, send)
+            await self._edge.serve_late(self._waiting, scope, receive, send)

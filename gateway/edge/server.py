@@ -9,7 +9,8 @@ import os
 import resource
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from functools import partial
 from typing import cast
 
 import msgspec
@@ -18,6 +19,7 @@ import uvicorn
 from gateway.config import Http
 from gateway.edge.acceptor import Acceptor
 from gateway.edge.connection import HttpConnection
+from gateway.edge.moving import Brought, MovableConnection
 from gateway.processes.cells import Cells
 
 ROOM = 16_384
@@ -32,19 +34,22 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.up = asyncio.Event()
         self._cells = cells
+        self._retiring = False
+        self._coming: set[asyncio.Task[None]] = set()
 
     async def retire(self, seconds: float) -> None:
         """Take no new connection, and end each old one with its next answer, which says so.
 
         Returns when none is left, or after ``seconds``.
         """
+        self._retiring = True
         for server in self.servers:
             server.close()
         for connection in self.server_state.connections:
             cast("HttpConnection", connection).retire()
         deadline = time.monotonic() + seconds
         # Polled: uvicorn keeps the set and tells nobody.
-        while self.server_state.connections and time.monotonic() < deadline:  # noqa: ASYNC110
+        while (self.server_state.connections or self._coming) and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -56,13 +61,40 @@ class Server(uvicorn.Server):
         ]
         self.up.set()
 
-    def _connection(self) -> asyncio.Protocol:
+    def _connection(self, **more: Brought) -> asyncio.Protocol:
         made: asyncio.Protocol = self.config.http_protocol_class(  # type: ignore[call-arg]
             config=self.config,
             server_state=self.server_state,
             app_state=self.lifespan.state,
+            **more,
         )
         return made
+
+    # Connections that another process had
+
+    def take_over(self, sock: socket.socket, brought: Brought) -> None:
+        """Go on with one, whatever else this server still takes."""
+        task = asyncio.get_running_loop().create_task(self._connect(sock, brought))
+        self._coming.add(task)
+        task.add_done_callback(self._coming.discard)
+
+    def keep(self, work: Coroutine[None, None, None]) -> None:
+        """Do something before whose end this server does not end, unless it takes too long."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.server_state.tasks.add(task)
+        task.add_done_callback(self.server_state.tasks.discard)
+
+    async def _connect(self, sock: socket.socket, brought: Brought) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.connect_accepted_socket(partial(self._moved, brought), sock)
+        except OSError:
+            sock.close()
+
+    def _moved(self, brought: Brought) -> asyncio.Protocol:
+        connection = cast("MovableConnection", self._connection(brought=brought))
+        connection.retiring = self._retiring or self.should_exit
+        return connection
 
     def _open(self) -> int:
         return len(self.server_state.connections)

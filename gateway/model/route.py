@@ -38,5 +38,7 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     """All versions that may serve, when there are several: one is chosen for each request."""
     mount: str = ""
     """Path prefix below which the script lives (``/acme/hello``), empty at the root of a host."""
+    least_instances: int = 0
+    """What that of its versions may have that may have least; 0 where there is only one."""
     preview: bool = False
     """One version on a hostname of its own, whether or not it is deployed."""

@@ -24,6 +24,7 @@ from gateway.errors import (
     TenantFailed,
     WorkerBackedOff,
 )
+from gateway.model.plan import Limits
 from gateway.model.route import Route
 from gateway.model.script import ScriptKey, Version
 from gateway.observer import Observer
@@ -301,10 +302,12 @@ class Pool:
         if group.waiters:
             self._replace(group)
 
-    def adopt(self, instance: Instance) -> None:
-        """Take in an instance that was started to validate an upload."""
+    def adopt(self, instance: Instance, limits: Limits | None = None) -> None:
+        """Take in an instance that was started to validate an upload, under these limits."""
         version = instance.version
-        self._admit(self._group(version.key, version.id, version.tenant), instance)
+        group = self._group(version.key, version.id, version.tenant)
+        group.limits = group.limits or limits
+        self._admit(group, instance)
 
     # Ending
 
@@ -322,6 +325,14 @@ class Pool:
         """Retire every script of a tenant: its limits may have changed."""
         for key in {group.key for group in self._groups.values() if group.tenant == slug}:
             self.retire(key)
+
+    def retire_where(self, foreign: Callable[[ScriptKey, int], bool]) -> None:
+        """Retire the scripts that are to have no instance here; ``foreign`` is told how many each
+        may have in all."""
+        known = [(group.key, group.limits) for group in self._groups.values()]
+        for key, limits in known:
+            if limits is not None and foreign(key, limits.instances):
+                self.retire(key)
 
     def sweep(self) -> None:
         """End what was idle for long or is outdated, and forget what is over."""

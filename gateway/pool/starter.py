@@ -15,7 +15,6 @@ from gateway.pool.fairness import Fairness
 from gateway.pool.instance import Instance
 from gateway.pool.subrequests import Fetcher
 from sandbox import MIB, SandboxSpec, Supervisor, Watchdog, payloads
-from sandbox.payloads import Ready
 
 logger = logging.getLogger(__name__)
 
@@ -126,18 +125,23 @@ class Starter:
         return instance
 
 
+Adopt = Callable[[Instance, Limits], None]
+"""Takes in an instance that nobody else has, under these limits."""
+
+
 class Candidate:
     """An instance started to validate an upload."""
 
-    def __init__(self, instance: Instance, ready: Ready, adopt: Callable[[Instance], None]) -> None:
+    def __init__(self, instance: Instance, limits: Limits, adopt: Adopt) -> None:
         self._instance = instance
+        self._limits = limits
         self._adopt = adopt
-        self.ready = ready
+        self.ready = instance.ready
         self.startup_ms = instance.started_ns // 1_000_000
 
     def adopt(self) -> None:
         """It becomes the first warm instance of its version."""
-        self._adopt(self._instance)
+        self._adopt(self._instance, self._limits)
 
     def discard(self) -> None:
         """It is not needed."""
@@ -150,7 +154,7 @@ class Launcher:
     def __init__(
         self,
         starter: Starter,
-        adopt: Callable[[Instance], None],
+        adopt: Adopt,
         on_change: Callable[[Instance], None],
     ) -> None:
         self._starter = starter
@@ -160,7 +164,7 @@ class Launcher:
     async def launch(self, version: Version, limits: Limits) -> Candidate:
         """Start ``version``. Raises StartFailed when its code does not load."""
         instance = await self._starter.start(version, limits, self._on_change)
-        return Candidate(instance, instance.ready, self._adopt)
+        return Candidate(instance, limits, self._adopt)
 
 
 def _fitting(bytecode: Bytecode | None, spec: SandboxSpec) -> Bytecode | None:

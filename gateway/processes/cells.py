@@ -10,6 +10,7 @@ import fcntl
 import mmap
 import os
 import platform
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ AWAY: Final = 0xFFFFFFFF
 """The connections of a process that takes none."""
 _ORDERED: Final = frozenset({"x86_64", "amd64", "i386", "i686"})
 _DIGEST: Final = 16
+_SEED: Final = 16
 _CELL: Final = 4
 _STRETCH: Final = 4096
 _UNUSED: Final = bytes(_STRETCH)
@@ -52,6 +54,9 @@ class Cells:
         view = memoryview(self._map)
         self._keys = view[: ROWS * _DIGEST]
         self._connections = view[ROWS * _DIGEST :][: MOST_PROCESSES * _CELL].cast("I")
+        at = ROWS * _DIGEST + MOST_PROCESSES * _CELL
+        self._takers = view[at:][:processes]
+        self._seed = view[at + MOST_PROCESSES :][:_SEED]
         self._cells = view[_head() :].cast("I")
         self._column = ROWS * len(Kind)
         self._fence = fence_of(platform.machine())
@@ -65,11 +70,13 @@ class Cells:
         cells = cls(descriptor, processes=processes, index=0)
         for index in range(processes):
             cells._connections[index] = AWAY
+        cells._seed[:] = secrets.token_bytes(_SEED)
         return cells
 
     def close(self) -> None:
         """Let go of the memory."""
-        for view in (self._keys, self._connections, self._cells):
+        views = (self._keys, self._connections, self._takers, self._seed, self._cells)
+        for view in views:
             view.release()
         self._map.close()
         os.close(self.descriptor)
@@ -77,6 +84,7 @@ class Cells:
     def clear(self, index: int) -> None:
         """A process is gone, and all that it held with it."""
         self._connections[index] = AWAY
+        self._takers[index] = 0
         start = _head() + index * self._column * _CELL
         # Only what was touched has memory behind it, and a tenant's row is touched in each column.
         length = _STRETCH // _DIGEST * len(Kind) * _CELL
@@ -147,9 +155,28 @@ class Cells:
             (counts[index] for index in range(self.processes) if index != self.index), default=AWAY
         )
 
+    def connections_of(self, index: int) -> int:
+        """How many a process has; very many when it takes none."""
+        return self._connections[index]
+
     def away(self) -> None:
         """Take no more connections here."""
         self._connections[self.index] = AWAY
+
+    # What is handed from one process to another
+
+    @property
+    def seed(self) -> bytes:
+        """What nobody outside knows."""
+        return bytes(self._seed)
+
+    def takers(self) -> bytes:
+        """For each process, whether it takes what others hand to it: 1 or 0."""
+        return bytes(self._takers)
+
+    def take(self, *, willing: bool) -> None:
+        """Say whether this one does."""
+        self._takers[self.index] = willing
 
 
 def fence_of(machine: str) -> Callable[[], object]:
@@ -170,7 +197,7 @@ def fence_of(machine: str) -> Callable[[], object]:
 
 
 def _head() -> int:
-    return ROWS * _DIGEST + MOST_PROCESSES * _CELL
+    return ROWS * _DIGEST + MOST_PROCESSES * _CELL + MOST_PROCESSES + _SEED
 
 
 def _size(processes: int) -> int:

@@ -133,7 +133,7 @@ def invocation_read(data: bytes) -> Invocation:
     return _invocation.decode(data)
 
 
-def written(frame: FromLeader | FromFollower) -> bytes:
+def written(frame: msgspec.Struct) -> bytes:
     """A frame as bytes. Raises BadFrame when it is too long."""
     payload = _encode(frame)
     if len(payload) > MAX_FRAME:

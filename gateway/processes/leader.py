@@ -28,6 +28,7 @@ from gateway.processes import frames, place
 from gateway.processes.cells import Cells
 from gateway.processes.handle import Follower
 from gateway.processes.lineage import Lineage
+from gateway.processes.mailbox import Mailboxes
 from gateway.telemetry.merge import MOST_KEPT, Merged
 from gateway.telemetry.metrics import Metrics
 from gateway.telemetry.tail import TailHub, Topic
@@ -58,8 +59,10 @@ class Followers:
         tail: TailHub,
         rollbacks: Rollbacks,
         lineage: Lineage,
+        boxes: Mailboxes,
     ) -> None:
         self._lineage = lineage
+        self._boxes = boxes
         self._config = config
         self._cells = cells
         self._tenants = tenants
@@ -134,15 +137,16 @@ class Followers:
         ours.setblocking(False)
         with theirs:
             descriptors = (theirs.fileno(), self._cells.descriptor, self._tenants.fileno())
+            boxes = self._boxes.descriptors(index)
             process = subprocess.Popen(  # noqa: S603 — the command that started this program
                 [sys.executable, *sys.orig_argv[1:]],
                 env={
                     **os.environ,
                     place.VARIABLE: place.written(
-                        index, self._cells.processes, descriptors, self._lineage
+                        index, self._cells.processes, descriptors, self._lineage, boxes
                     ),
                 },
-                pass_fds=(*descriptors, self._lineage.serving),
+                pass_fds=(*descriptors, self._lineage.serving, *boxes),
             )
         follower = self._live[index] = Follower(process, ours)
         return follower
@@ -171,6 +175,7 @@ class Followers:
     def _forget(self, index: int) -> None:
         del self._live[index]
         self._cells.clear(index)
+        self._boxes.reclaim(index)
         last = Merged()
         last.add(self._last.pop(index, b""), process=index)
         if self._past.size + last.size <= MOST_KEPT:

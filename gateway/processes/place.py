@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from typing import Final
 
 import msgspec
 
 from gateway.processes.cells import Cells
 from gateway.processes.lineage import Lineage
+from gateway.processes.mailbox import Mailboxes
 from gateway.sockets import adopt
 
 VARIABLE: Final = "WAYPOST_FOLLOWER"
-"""``LEADER_PID:INDEX:PROCESSES:BUS_FD:CELLS_FD:TENANTS_FD:MANAGER_PID:GENERATION:SERVING_FD``, in a
-follower's environment."""
+"""``LEADER_PID:INDEX:PROCESSES:BUS_FD:CELLS_FD:TENANTS_FD:MANAGER_PID:GENERATION:SERVING_FD``, and
+after each a colon the descriptors of ``Mailboxes.descriptors``, in a follower's environment."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -26,12 +27,19 @@ class Place(msgspec.Struct, frozen=True):
     cells: Cells
     tenants: socket.socket
     lineage: Lineage
+    boxes: Mailboxes
 
 
-def written(index: int, processes: int, descriptors: tuple[int, int, int], lineage: Lineage) -> str:
+def written(
+    index: int,
+    processes: int,
+    descriptors: tuple[int, int, int],
+    lineage: Lineage,
+    boxes: Sequence[int],
+) -> str:
     """The variable's value for a child of this process; ``descriptors``: bus, cells, tenants."""
     node = (lineage.manager_pid, lineage.generation, lineage.serving)
-    return ":".join(map(str, (os.getpid(), index, processes, *descriptors, *node)))
+    return ":".join(map(str, (os.getpid(), index, processes, *descriptors, *node, *boxes)))
 
 
 def taken(environment: MutableMapping[str, str]) -> Place | None:
@@ -41,7 +49,8 @@ def taken(environment: MutableMapping[str, str]) -> Place | None:
         return None
     parts = [int(part) for part in given.split(":")]
     leader, index, processes, bus, cells, tenants, *node = parts
-    lineage = Lineage(*node)
+    lineage = Lineage(*node[:3])
+    own_box, *ways = (adopt(descriptor) for descriptor in node[3:])
     for descriptor in (cells, lineage.serving):
         os.set_inheritable(descriptor, False)
     return Place(
@@ -50,4 +59,5 @@ def taken(environment: MutableMapping[str, str]) -> Place | None:
         Cells(cells, processes=processes, index=index),
         adopt(tenants),
         lineage,
+        Mailboxes(index, [own_box], ways),
     )

@@ -295,14 +295,16 @@ class Resolver:
         named = await self._store.get(f"plan:{script.tenant}")
         plan = self._config.plan(named.decode("utf-8", "replace") if named is not None else None)
         served = preview.limits if preview is not None else script.limits
+        split = _choices(plan.limits, script.split) if preview is None else ()
         return Route(
             key=script.key,
             tenant=script.tenant,
             version_id=preview.id if preview is not None else script.version_id,
             plan=plan.name,
             limits=plan.limits.lowered_by(served),
-            split=_choices(plan.limits, script.split) if preview is None else (),
+            split=split,
             status=tenant.status if tenant is not None else TenantStatus.ACTIVE,
+            least_instances=min((choice.limits.instances for choice in split), default=0),
             preview=preview is not None,
         )
 

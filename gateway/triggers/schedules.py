@@ -82,10 +82,10 @@ class Scheduler:
         running = (key, expression)
         if running in self._running:
             refusal = StillRunning(f"The last call of the schedule {expression!r} still runs.")
-            return await self._corridor.invoke(_request(scheduled), NoReply(), refusal)
+            return await self._corridor.invoke(request_of(scheduled), NoReply(), refusal)
         self._running.add(running)
         try:
-            return await self._corridor.invoke(_request(scheduled), NoReply())
+            return await self._corridor.invoke(request_of(scheduled), NoReply())
         finally:
             self._running.discard(running)
 
@@ -146,10 +146,10 @@ def _is_due(expression: str, minute: int) -> bool:
         return False
 
 
-def _request(scheduled: Scheduled) -> Request:
+def request_of(scheduled: Scheduled, ray: str = "") -> Request:
     """What the corridor carries: nobody's request."""
     return Request(
-        ray=secrets.token_hex(8),
+        ray=ray or secrets.token_hex(8),
         method="",
         scheme="",
         host="",
