@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from inspect import CO_COROUTINE, CO_VARARGS
+from types import FunctionType
 from typing import Any, Protocol
 
 from sandbox.runtime.context import Invocation
@@ -33,8 +35,32 @@ class Adapter(Protocol):
         """Serve one invocation in synchronous code."""
 
 
+def is_plain(target: Any) -> bool:
+    """Whether it is a function as it was defined, with nothing noted on it by who wraps or marks.
+
+    What is to be known of such is in its code: to ask ``inspect``, which handles anything, takes
+    memory of each instance.
+    """
+    return type(target) is FunctionType and not target.__dict__
+
+
+def find_in(owner: type, name: str) -> Any:
+    """Find what a class has under a name, as it was defined; None when it has nothing."""
+    if type(owner) is not type:
+        return inspect.getattr_static(owner, name, None)
+    for base in owner.__mro__:
+        if name in base.__dict__:
+            return base.__dict__[name]
+    return None
+
+
 def fitting(function: Callable[..., Any], offered: int) -> int:
     """Say how many of ``offered`` positional arguments a callable takes."""
+    method = _initialiser(function)
+    if is_plain(method):
+        code = method.__code__
+        taken = max(code.co_argcount - (method is not function), 0)
+        return offered if code.co_flags & CO_VARARGS else min(taken, offered)
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
@@ -45,8 +71,17 @@ def fitting(function: Callable[..., Any], offered: int) -> int:
     return min(taken, offered)
 
 
+def _initialiser(target: Any) -> Any:
+    """What takes the arguments when a class of the usual kind is called; else what is called."""
+    if type(target) is not type or find_in(target, "__new__") is not object.__new__:
+        return target
+    return target if hasattr(target, "__signature__") else find_in(target, "__init__")
+
+
 def is_async_callable(target: Any) -> bool:
     """Whether calling a function, or an object with ``__call__``, gives something to await."""
+    if is_plain(target):
+        return bool(target.__code__.co_flags & CO_COROUTINE)
     if inspect.isroutine(target):
         return inspect.iscoroutinefunction(target)
     return inspect.iscoroutinefunction(inspect.getattr_static(type(target), "__call__", None))

@@ -10,7 +10,7 @@ from types import CoroutineType, ModuleType
 from typing import Any
 
 from sandbox.protocol import FrameType, encode
-from sandbox.runtime.adapter import fitting, is_async_callable
+from sandbox.runtime.adapter import find_in, fitting, is_async_callable, is_plain
 from sandbox.runtime.context import Context, Invocation
 from sandbox.runtime.env import env
 from sandbox.runtime.workers.request import Request
@@ -44,7 +44,7 @@ class WorkerAdapter:
             instance = entrypoint(*(context, env)[:takes])
             return instance.fetch(request, *(env, context)[: max(extra, 0)])
 
-        handlers = ["fetch", *(name for name in _EVENTS if hasattr(entrypoint, name))]
+        handlers = ["fetch", *(name for name in _EVENTS if find_in(entrypoint, name) is not None)]
         return cls(call, concurrent=is_async(fetch), handlers=handlers)
 
     @classmethod
@@ -97,17 +97,18 @@ async def _awaited(awaitable: Awaitable[Any]) -> Any:
 
 
 def _has_init(entrypoint: type) -> bool:
-    return inspect.getattr_static(entrypoint, "__init__") is not object.__dict__["__init__"]
+    return find_in(entrypoint, "__init__") is not object.__dict__["__init__"]
 
 
 def find_method(entrypoint: type, name: str) -> Any:
-    """Find a method as it was defined, unbound."""
-    return inspect.getattr_static(entrypoint, name)
+    """Find a method as it was defined, unbound; one of its metaclass, when it has none itself."""
+    return find_in(entrypoint, name) or inspect.getattr_static(entrypoint, name)
 
 
 def is_async(function: Any) -> bool:
     """Whether calling a handler gives something to await."""
-    function = inspect.unwrap(getattr(function, "__func__", function))
+    if not is_plain(function):
+        function = inspect.unwrap(getattr(function, "__func__", function))
     return is_async_callable(function)
 
 

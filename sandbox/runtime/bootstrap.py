@@ -46,7 +46,7 @@ def main(
     """
     status = EXIT_BROKEN
     try:
-        _live(wire_fd, app_dir, bundle_dir or app_dir, seal)
+        live(wire_fd, app_dir, bundle_dir or app_dir, seal)
         status = 0
     except BaseException:
         os.write(2, traceback.format_exc().encode("utf-8", "replace"))
@@ -54,12 +54,13 @@ def main(
         os._exit(status)
 
 
-def _live(
+def live(
     wire_fd: int,
     app_dir: str,
     bundle_dir: str,
     seal: Callable[[], None] | None,
 ) -> None:
+    """Run an instance until it is told that nothing more comes. Raises what the runtime does."""
     # Until there is something to limit, the signal must not end the process.
     # Not of the module signal, whose enumerations would be memory of this process alone.
     _signal.signal(_signal.SIGXCPU, _signal.SIG_IGN)

@@ -120,14 +120,15 @@ def compile_all(
     root = os.path.realpath(app_dir)
     warnings.simplefilter("ignore")
     for name, size in modules:
-        compiled = _compile(b"".join(content.take(size)), os.path.join(root, name))
-        data = len(compiled).to_bytes(LENGTH_SIZE, "little") + compiled
+        code = compiled(b"".join(content.take(size)), os.path.join(root, name))
+        data = len(code).to_bytes(LENGTH_SIZE, "little") + code
         for start in range(0, len(data), CHUNK):
             channel.send(encode(FrameType.BODY, 0, data[start : start + CHUNK]))
     channel.send(encode(FrameType.BODY, 0, b"", END))
 
 
-def _compile(source: bytes, path: str) -> bytes:
+def compiled(source: bytes, path: str) -> bytes:
+    """Return the bytecode of the module at ``path`` as imports read it; nothing of a broken one."""
     try:
         code = compile(source, path, "exec", dont_inherit=True)
         return b"".join((MAGIC_NUMBER, _FLAGS, source_hash(source), marshal.dumps(code)))

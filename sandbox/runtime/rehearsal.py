@@ -7,12 +7,15 @@ instead, in a process that waits for code. Nothing else is left of it.
 
 from __future__ import annotations
 
+import os
 import select
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from sandbox.runtime import loader, samples, vendored, warmup
+from sandbox.payloads import Init, encode_struct
+from sandbox.protocol import END, FrameType, encode
+from sandbox.runtime import bytecode, loader, samples, vendored, warmup
 
 SOON_MS = 50
 _ROUNDS = 8
@@ -28,6 +31,16 @@ class Default(WorkerEntrypoint):
     async def fetch(self, request):
         return Response("")
 """
+_MAIN = "main.py"
+
+
+def whole_life(app_dir: str) -> bytes:
+    """Encode all that the gateway says to an instance in ``app_dir`` that lives shortly."""
+    source = _SOURCE.encode()
+    code = bytecode.compiled(source, os.path.join(app_dir, _MAIN))
+    init = Init([(_MAIN, len(source))], _MAIN, None, {}, _NAME, _NAME, bytecode=[len(code)])
+    content = encode(FrameType.BODY, 0, code + source, END)
+    return encode_struct(FrameType.INIT, 0, init) + content + _SAID
 
 
 def while_waiting(wire_fd: int) -> None:

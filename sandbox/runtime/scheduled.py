@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from types import ModuleType
 from typing import Any
 
-from sandbox.runtime.adapter import Adapter, fitting, is_async_callable
+from sandbox.runtime.adapter import Adapter, find_in, fitting, is_async_callable
 from sandbox.runtime.context import Context, Invocation
 from sandbox.runtime.env import env
 
@@ -50,17 +50,18 @@ class NoScheduledHandlerError(Exception):
 
 def find_handler(target: Any, module: ModuleType) -> Handler | None:
     """The ``scheduled`` method of an entrypoint class, else ``on_scheduled`` or ``scheduled``."""
-    if isinstance(target, type) and callable(getattr(target, "scheduled", None)):
-        return _of_class(target)
+    if isinstance(target, type) and find_in(target, "scheduled") is not None:
+        if callable(getattr(target, "scheduled", None)):
+            return _of_class(target)
     for name in ("on_scheduled", "scheduled"):
-        function = getattr(module, name, None)
-        if inspect.isroutine(function):
+        function = vars(module).get(name)
+        if function is not None and inspect.isroutine(function):
             return _of_function(function)
     return None
 
 
 def _of_class(entrypoint: type) -> Handler:
-    has_init = inspect.getattr_static(entrypoint, "__init__") is not object.__dict__["__init__"]
+    has_init = find_in(entrypoint, "__init__") is not object.__dict__["__init__"]
     takes = fitting(entrypoint, 2) if has_init else 0
 
     def call(controller: ScheduledController, context: Context) -> Any:

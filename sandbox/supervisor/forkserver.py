@@ -31,7 +31,7 @@ from sandbox.jail import (
     syscalls,
 )
 from sandbox.supervisor import messages, outer, packing, reaper, scout
-from sandbox.supervisor.spawn import Birth, Recipe, become_instance, supervisor_modules
+from sandbox.supervisor.spawn import Birth, Entry, Recipe, become_instance, forget_supervisor
 
 _WARMUP: Final = "sandbox.runtime.warmup"
 _REHEARSAL: Final = "sandbox.runtime.rehearsal"
@@ -179,14 +179,26 @@ def _load(
         namespaces=config.namespaces,
         change_uid=not config.insecure and not config.user_namespace,
         insecure=config.insecure,
-        hidden_modules=supervisor_modules(),
     )
-    _pack(config.packages, scout.ids(recipe, fork) if fork is not None else ())
+    once = _scout(recipe, fork) if fork is not None else ()
+    forget_supervisor()
+    _pack(config.packages, once)
     recipe = dataclasses.replace(recipe, address_space_bytes=this.address_space_bytes())
     this.close()
     # What is frozen is not touched by the collectors of the children, so its pages stay shared.
     gc.freeze()
     return recipe
+
+
+def _scout(recipe: Recipe, fork: Callable[[], int]) -> Sequence[int]:
+    """Return the ids of the code that it takes to make an instance, and that runs in its life."""
+
+    def serve(control: socket.socket, entry: Entry) -> None:
+        ForkServer(control, dataclasses.replace(recipe, entry=entry), fork).run_once()
+
+    live = importlib.import_module(_BOOTSTRAP).live
+    said = importlib.import_module(_REHEARSAL).whole_life(mounts.APP)
+    return scout.ids(serve, live, said)
 
 
 def _pack(packages: Sequence[str], once: Sequence[int]) -> None:
@@ -236,6 +248,17 @@ class ForkServer:
                     self._reap(wakeup)
                 elif not self._take_order():
                     return
+
+    def run_once(self) -> None:
+        """Take one order and wait for the end of what it starts."""
+        wakeup = reaper.watch_children()
+        try:
+            self._take_order()
+            while self._living:
+                select.select([wakeup], [], [])
+                self._reap(wakeup)
+        finally:
+            reaper.stop_watching(wakeup)
 
     def end(self) -> None:
         """Leave nothing behind. In the jail the kernel kills the rest with this process."""

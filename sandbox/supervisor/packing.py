@@ -3,16 +3,18 @@
 A forked child shares every page that neither side writes to. New objects go into what freed ones
 have left: all over the zygote's pages, each of which a child then has to copy. So what is free is
 filled up first, and the children's own objects come to lie together, on fresh pages. And whatever
-Python uses it writes to, so the code that serves requests, of which a module has some here and some
-there, is laid together.
+Python uses it writes to, so the functions that serve requests, of which a module has some here and
+some there, are laid together, and so is their code.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
+import weakref
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Final
 
@@ -26,6 +28,18 @@ _ROW_BYTES: Final = (1 << 14) - 256
 _MOST_BYTES: Final = 8 << 20
 """Of one size: an interpreter that allocates in another way is left as it is."""
 _BYTES_HEADER: Final = b"".__sizeof__()
+_NAMES_OF: Final = type.__dict__["__dict__"].__get__
+_HOLDERS: Final = 2
+"""Of a function, beside its modules and classes: our list, and who counts them."""
+_ATTRIBUTES: Final = (
+    "__annotate__" if sys.version_info >= (3, 14) else "__annotations__",
+    "__dict__",
+    "__doc__",
+    "__kwdefaults__",
+    "__module__",
+    "__qualname__",
+    "__type_params__",
+)
 
 _kept: list[object] = []
 _gathered: list[CodeType] = []
@@ -73,7 +87,7 @@ def _numbers() -> Iterator[float]:
 
 
 def gather(run: Callable[[], None], once: Iterable[int] = ()) -> None:
-    """Lay together the code of the functions that ``run`` calls, those called most often first.
+    """Lay together the functions that ``run`` calls, and their code, the most often called first.
 
     The functions whose code has one of the ids in ``once`` come last. Called after ``fill``; what
     it leaves is for another ``fill``, and the interpreter has to adapt the code anew.
@@ -86,12 +100,61 @@ def gather(run: Callable[[], None], once: Iterable[int] = ()) -> None:
             owners.setdefault(id(each.__code__), []).append(each)
             # Kept until all have moved: the next one would go to where this one was.
             called.setdefault(id(each.__code__), each.__code__)
+    functions: list[FunctionType] = []
     for key, _ in counts.most_common():
-        if functions := owners.get(key):
+        if sharing := owners.pop(key, None):
             code = _moved(called[key])
             _gathered.append(code)
-            for function in functions:
-                function.__code__ = code
+            for each in sharing:
+                each.__code__ = code
+            functions += sharing
+    _move(functions)
+
+
+def _move(functions: list[FunctionType]) -> None:
+    """Lay functions together, but for those that others than modules and classes refer to."""
+    places = _places({id(function) for function in functions})
+    # Kept until all have moved: the next one would go to where this one was.
+    for index in range(len(functions)):
+        owners = places.get(id(functions[index]), ())
+        if not owners or sys.getrefcount(functions[index]) != len(owners) + _HOLDERS:
+            continue
+        if weakref.getweakrefcount(functions[index]):
+            continue
+        copy = _copy(functions[index])
+        for owner, name in owners:
+            if type(owner) is ModuleType:
+                vars(owner)[name] = copy
+            else:
+                with contextlib.suppress(TypeError):  # One that cannot be changed.
+                    type.__setattr__(owner, name, copy)
+
+
+def _places(wanted: Container[int]) -> dict[int, list[tuple[Any, str]]]:
+    """In which modules and classes functions are to be found by which names, by their ids."""
+    places: dict[int, list[tuple[Any, str]]] = {}
+    for owner in gc.get_objects():
+        # By their types: proxies claim other classes, and lazy modules load when they are asked.
+        if type(owner) is ModuleType or issubclass(type(owner), type):
+            names = vars(owner) if type(owner) is ModuleType else _NAMES_OF(owner)
+            for name, value in names.items():
+                if id(value) in wanted:
+                    places.setdefault(id(value), []).append((owner, name))
+    return places
+
+
+def _copy(function: FunctionType) -> FunctionType:
+    copy = FunctionType(
+        function.__code__,
+        function.__globals__,
+        function.__name__,
+        function.__defaults__,
+        function.__closure__,
+    )
+    for name in _ATTRIBUTES:
+        if value := getattr(function, name, None):
+            setattr(copy, name, value)
+    return copy
 
 
 def look_up() -> None:

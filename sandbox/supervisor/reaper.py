@@ -24,6 +24,13 @@ def watch_children() -> int:
     return read_end
 
 
+def stop_watching(wakeup: int) -> None:
+    """Undo what :func:`watch_children` did."""
+    os.close(signal.set_wakeup_fd(-1))
+    os.close(wakeup)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
 def reap(wakeup: int) -> Iterator[Exited]:
     """Yield every child that has ended, reaping it."""
     try:

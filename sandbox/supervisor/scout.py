@@ -1,12 +1,11 @@
 """A child that goes the way of an instance, and tells what code that takes.
 
-The way from the fork to the first word is gone once by each instance, but never by the zygote:
-nothing that runs there shows which code its children will need.
+The way from the order to the last word is gone once by each instance, but most of it never by the
+zygote: nothing that runs there before shows which code it and its children will need.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import socket
 import struct
@@ -15,43 +14,54 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, Final
 
-from sandbox.jail import credentials
-from sandbox.supervisor.messages import SpawnOrder
-from sandbox.supervisor.spawn import Birth, Recipe, become_instance
+from sandbox.supervisor import messages
 
-_ORDER: Final = SpawnOrder(
+_ORDER: Final = messages.SpawnOrder(
     order=0, memory_bytes=64 << 20, scratch_bytes=1 << 20, bundle_bytes=1 << 20, bundle_files=16
 )
 _MOST_BYTES: Final = 1 << 16
+_LOG: Final = 2
 _ID: Final = struct.Struct("=Q")
+_Live = Callable[..., None]
 
 
-def ids(recipe: Recipe, fork: Callable[[], int]) -> tuple[int, ...]:
-    """Return the ids of the code that a child runs before it speaks; none when it does not."""
-    ours, theirs = socket.socketpair()
+def ids(serve: Callable[[socket.socket, _Live], None], live: _Live, said: bytes) -> tuple[int, ...]:
+    """Return the ids of the code that zygote and child run for an order; none when it fails.
+
+    ``serve`` takes one order, starts what does as it is given, and waits for its end. The child
+    calls ``live``, which finds on the wire what is ``said``, and has to return.
+    """
     called: dict[int, None] = {}
 
     def note(frame: FrameType, event: str, _argument: Any) -> None:
         if event == "call":
             called[id(frame.f_code)] = None
 
-    def tell(wire_fd: int, **_arguments: object) -> None:
+    def tell(wire_fd: int, **arguments: Any) -> None:
+        live(wire_fd, **arguments)
         sys.setprofile(None)
-        os.write(wire_fd, b"".join(map(_ID.pack, called))[:_MOST_BYTES])
+        os.write(_LOG, b"".join(map(_ID.pack, called))[:_MOST_BYTES])
 
-    log = os.dup(recipe.null)
-    birth = Birth(_ORDER, credentials.FIRST_UID, theirs.fileno(), log)
-    sys.setprofile(note)
-    try:
-        pid = fork()
-        if pid == 0:
-            become_instance(dataclasses.replace(recipe, entry=tell), birth)
-    finally:
-        sys.setprofile(None)
-        theirs.close()
-        os.close(log)
-    with ours:
-        told = b"".join(iter(lambda: ours.recv(_MOST_BYTES), b""))
-    _pid, status = os.waitpid(pid, 0)
+    def watched(control: socket.socket) -> None:
+        sys.setprofile(note)
+        try:
+            serve(control, tell)
+        finally:
+            sys.setprofile(None)
+
+    told = [number for (number,) in _ID.iter_unpack(_told(watched, said))]
     # One that failed told why: the first instance will do so, too, where somebody listens.
-    return () if status else tuple(number for (number,) in _ID.iter_unpack(told))
+    return tuple(dict.fromkeys((*told, *called))) if told else ()
+
+
+def _told(serve: Callable[[socket.socket], None], said: bytes) -> bytes:
+    """Give an order, and return what the child writes to its log."""
+    ours, theirs = socket.socketpair()
+    gateway, zygote = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    read_fd, log = os.pipe2(os.O_CLOEXEC)
+    with ours, gateway, open(read_fd, "rb") as written:
+        with theirs, zygote, open(log, "wb"):
+            ours.sendall(said)
+            socket.send_fds(gateway, [messages.encode(_ORDER)], [theirs.fileno(), log])
+            serve(zygote)
+        return written.read()

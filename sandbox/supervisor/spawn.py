@@ -32,6 +32,7 @@ from sandbox.supervisor.outer import Step, run_steps
 
 EXIT_JAIL_FAILED: Final = 125
 _UMASK: Final = 0o077
+_NOT_FOR_TENANTS: Final = ("sandbox.jail", "sandbox.supervisor")
 
 
 class Entry(Protocol):
@@ -65,8 +66,6 @@ class Recipe:
     namespaces: bool = True
     change_uid: bool = False
     insecure: bool = False
-    hidden_modules: tuple[str, ...] = ()
-    """Modules that an instance can no longer import, see :func:`supervisor_modules`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,15 +239,13 @@ def _guard(wire: int, act: Callable[[], None]) -> None:
             os._exit(EXIT_JAIL_FAILED)
 
 
-def supervisor_modules() -> tuple[str, ...]:
-    """Return the loaded modules that are no business of tenant code."""
-    prefixes = ("sandbox.jail", "sandbox.supervisor")
-    return tuple(name for name in sys.modules if name.startswith(prefixes))
+def forget_supervisor() -> None:
+    """Let nobody import what is no business of tenant code.
 
-
-def _forget_supervisor(recipe: Recipe) -> None:
-    # The names come from the zygote: walking all modules here would copy the pages they lie on.
-    for name in recipe.hidden_modules:
+    Called once, by the zygote, which has all it needs: each of its children would copy the pages
+    that it takes.
+    """
+    for name in [name for name in sys.modules if name.startswith(_NOT_FOR_TENANTS)]:
         del sys.modules[name]
     sys.modules["__main__"] = types.ModuleType("__main__")
 
@@ -266,7 +263,6 @@ def become_instance(recipe: Recipe, birth: Birth) -> NoReturn:
         _guard(fds.WIRE, lambda: run_steps(_inside_steps(recipe, birth, seal)))
         if birth.order.probe:
             _probe(recipe, birth, seal)
-        _forget_supervisor(recipe)
         # The bundle is written by way of the working directory, see mounts.mount_private().
         recipe.entry(
             fds.WIRE,

@@ -70,25 +70,124 @@ assert [module.f(number) for number, module in enumerate(modules)] == list(range
 packing.look_up()
 """
 
-SCOUT = """
-import os, sys
-from sandbox.supervisor import scout, spawn
+MOVED = """
+import functools, sys, types, weakref
+from sandbox.supervisor import packing
 
-def entry(*_arguments, **_named):
-    raise AssertionError("there is no such directory to start in")
+SOURCE = '''
+class C:
+    limit = 3
+    def __init__(self, n: int = 1, *, by: int = 2) -> None:
+        "Words."
+        super().__init__()
+        self.n = n * by
+    @property
+    def held(self):
+        return helper(self.n)
+    @classmethod
+    def made(cls):
+        return cls(5).held
+    def __len__(self):
+        return self.n
+def helper(n):
+    return n + 1
+def marked(n):
+    return n
+def registered(n):
+    return n
+def watched(n):
+    return n
+marked.mark = "here"
+'''
+littered, modules, registry, watch = [], [], [], []
+for number in range(200):
+    module = types.ModuleType(f"m{number}")
+    exec(compile(SOURCE, f"/file{number}.py", "exec"), module.__dict__)
+    littered.append([bytes(size) for size in range(0, 500, 20)])
+    registry.append(module.registered)
+    watch.append(weakref.ref(module.watched))
+    modules.append(module)
+    other = types.ModuleType(f"other{number}")
+    other.imported = module.helper
+    littered.append(other)
+packing.fill()
+
+def use(module):
+    made = module.C(2, by=4)
+    assert (made.n, made.held, len(made), module.C.made()) == (8, 9, 8, 11)
+    assert module.marked(module.registered(module.watched(7))) == 7
+
+used = modules[::10]
+before = {id(module): module.C.__init__ for module in modules}
+before = {key: id(function) for key, function in before.items()}
+packing.gather(lambda: [use(module) for module in used])
+inits = {id(module.C.__init__) >> 12 for module in used}
+helpers = {id(module.helper) >> 12 for module in used}
+assert len(inits) <= 4 and len(helpers) <= 4, (len(inits), len(helpers))
+for number, module in enumerate(modules):
+    use(module)
+    init = module.C.__init__
+    assert (id(init) == before[id(module)]) is (module not in used)
+    assert init.__qualname__ == "C.__init__" and init.__doc__ == "Words."
+    assert init.__defaults__ == (1,) and init.__kwdefaults__ == {"by": 2}
+    assert init.__annotations__ == {"n": int, "by": int, "return": None}
+    assert module.marked.mark == "here"
+    assert littered[2 * number + 1].imported is module.helper
+    # Whoever else knows a function by what it is keeps knowing it.
+    assert module.registered is registry[number] and module.watched is watch[number]()
+"""
+
+SCOUT = """
+import dataclasses, importlib, os, socket, sys
+from sandbox.supervisor import forkserver, scout, spawn
 
 null = os.open(os.devnull, os.O_RDWR)
+recipe = spawn.Recipe(entry=None, null=null, address_space_bytes=1 << 40, insecure=True)
+
+def serve(control, entry):
+    known = dataclasses.replace(recipe, entry=entry)
+    forkserver.ForkServer(control, known, os.fork, sys.argv[1]).run_once()
+
+def live(wire_fd, *, said=b"", **_arguments):
+    while len(said) < 5:
+        said += os.read(wire_fd, 5)
+    assert said == b"hello"
+    socket.has_dualstack_ipv6()
+
 open_before = os.listdir("/proc/self/fd")
-recipe = spawn.Recipe(entry=entry, null=null, address_space_bytes=1 << 40, insecure=True)
-spawn.Birth.__init__.__defaults__ = (sys.argv[1],)
-assert scout.ids(recipe, os.fork) == ()
-os.mkdir(sys.argv[1])
-ids = scout.ids(recipe, os.fork)
-assert id(spawn.become_instance.__code__) in ids
-assert id(spawn._settle.__code__) in ids
-assert id(spawn.supervisor_modules.__code__) not in ids
+assert scout.ids(serve, live, b"wrong") == ()
+ids = scout.ids(serve, live, b"hello")
+for function in (spawn.become_instance, spawn._settle, socket.has_dualstack_ipv6):
+    assert id(function.__code__) in ids, function  # in the child
+assert id(forkserver.ForkServer._birth.__code__) in ids
+assert id(forkserver.ForkServer._reap.__code__) in ids
+assert id(spawn.forget_supervisor.__code__) not in ids
 assert os.listdir("/proc/self/fd") == open_before
+assert os.listdir(sys.argv[1]) == []
 assert sys.getprofile() is None
+os.rmdir(sys.argv[1])
+assert scout.ids(serve, live, b"hello") == ()
+"""
+
+LIFE = """
+import os, socket, sys
+from sandbox.runtime import bootstrap, rehearsal, warmup
+from sandbox.protocol import FROM_INSTANCE, Decoder, FrameType
+
+warmup.preload([])
+os.makedirs(sys.argv[1])
+os.chdir(sys.argv[1])
+ours, theirs = socket.socketpair()
+ours.sendall(rehearsal.whole_life(sys.argv[1]))
+if (pid := os.fork()) == 0:
+    bootstrap.live(theirs.detach(), sys.argv[1], ".", None)
+    os._exit(17)
+theirs.close()
+said = b"".join(iter(lambda: ours.recv(1 << 16), b""))
+ours.close()
+kinds = [frame.type for frame in Decoder(FROM_INSTANCE).feed(said)]
+assert kinds == [FrameType.HELLO, FrameType.READY, FrameType.ANSWER], kinds
+assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 17
 """
 
 
@@ -104,10 +203,20 @@ def test_code_that_children_run_lies_together() -> None:
     _run(ONCE)
 
 
-def test_a_scout_tells_what_code_a_child_runs_and_one_that_fails_tells_nothing(
+def test_functions_that_only_modules_and_classes_refer_to_lie_together() -> None:
+    _run(MOVED)
+
+
+def test_a_scout_tells_what_code_an_order_takes_and_one_that_fails_tells_nothing(
     tmp_path: Path,
 ) -> None:
-    _run(SCOUT, str(tmp_path / "app"))
+    directory = tmp_path / "instances"
+    directory.mkdir()
+    _run(SCOUT, str(directory))
+
+
+def test_what_a_scout_is_told_is_a_whole_life(tmp_path: Path) -> None:
+    _run(LIFE, str(tmp_path / "app"))
 
 
 def _run(script: str, *arguments: str) -> None:
