@@ -304,7 +304,7 @@ class Dispatcher:
         self._record(invocation)
 
     async def resume(self, ride: Ride, reply: Reply) -> None:
-        """Serve a request that was put in, from where it stands."""
+        """Serve a request that was put in, from where it stands. Raises Elsewhere."""
         invocation, route, lease = ride
         permit = self._gate.admit(invocation.request, route, entered=True)
         await self._guard(invocation, reply, self._inside(invocation, permit, lease, reply))

@@ -122,9 +122,15 @@ class Edge:
             return None
         return self._dispatcher.board(request, on_news, on_turn)
 
-    async def resume(self, ride: Ride, receive: Receive, send: Send) -> None:
+    async def resume(
+        self, ride: Ride, scope: dict[str, Any], receive: Receive, send: Send
+    ) -> None:
         """Serve a request that was put in, from where it stands."""
-        await self._dispatcher.resume(ride, self._reply(ride.invocation.request, receive, send))
+        request = ride.invocation.request
+        try:
+            await self._dispatcher.resume(ride, self._reply(request, receive, send))
+        except Elsewhere as elsewhere:
+            await self._send_on(elsewhere.place, request, scope, receive, send)
 
     async def serve_late(
         self, invocation: Invocation, scope: dict[str, Any], receive: Receive, send: Send

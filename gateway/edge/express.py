@@ -212,6 +212,6 @@ class ExpressCycle:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Go on in the corridor: the ASGI application of the cycle that takes this one's place."""
         if self._ride is not None:
-            await self._edge.resume(self._ride, receive, send)
+            await self._edge.resume(self._ride, scope, receive, send)
         elif self._waiting is not None:
             await self._edge.serve_late(self._waiting, scope, receive, send)

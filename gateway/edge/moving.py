@@ -80,7 +80,7 @@ class MovableConnection(HttpConnection):
     def data_received(self, data: bytes) -> None:
         """Read what came, so that each request begins with a piece of its own."""
         in_pieces = self._backlog or (len(data) > self._piece and len(data) > self._left)
-        if in_pieces or self._socket is not None:
+        if (in_pieces and not self._upgrading) or self._socket is not None:
             super().data_received(data)
             return
         size, start, cuts = len(data), 0, 0

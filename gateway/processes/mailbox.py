@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import socket
+import time
 from collections.abc import Callable, Sequence
 from typing import Final, Self
 
@@ -27,6 +28,10 @@ BATCH: Final = 16
 """Messages that are read in one go."""
 ROOM_BYTES: Final = 1 << 20
 """What a box may hold, as the kernel counts; whoever has more to post waits."""
+PAUSE_SECONDS: Final = 0.002
+"""The least that is waited for room."""
+SILENT_SECONDS: Final = 5.0
+"""How often trouble is told."""
 _DESCRIPTORS: Final = 2
 
 
@@ -66,6 +71,7 @@ class Mailboxes:
         self._write = list(write)
         self._waiting: dict[int, list[asyncio.Future[None]]] = {}
         self._take: Take | None = None
+        self._silent_until = 0.0
 
     @classmethod
     def create(cls, processes: int) -> Self:
@@ -98,10 +104,17 @@ class Mailboxes:
         except BlockingIOError:
             return False
         except OSError as error:
-            # So many descriptors are under way already, or the kernel has no memory for it.
-            logger.warning("nothing can be handed on", extra={"error": str(error)})
+            # So many descriptors are under way already, the kernel has no memory for it, or the
+            # leader is gone and its box with it.
+            self._complain(error)
             return False
         return True
+
+    def _complain(self, error: OSError) -> None:
+        now = time.monotonic()
+        if now > self._silent_until:
+            self._silent_until = now + SILENT_SECONDS
+            logger.warning("nothing can be handed on", extra={"error": str(error)})
 
     def post_connection(self, place: int, moved: Moved, descriptor: int, data: bytes) -> bool:
         """Post a client's connection with what was read from it; False when the box is full."""
@@ -120,6 +133,8 @@ class Mailboxes:
 
     async def room(self, place: int) -> None:
         """Return when there may be room in a box."""
+        # What is in the way may be something else, which nobody tells of.
+        await asyncio.sleep(PAUSE_SECONDS)
         loop = asyncio.get_running_loop()
         waiting = self._waiting.setdefault(place, [])
         future: asyncio.Future[None] = loop.create_future()
