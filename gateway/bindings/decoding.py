@@ -17,7 +17,7 @@ class Decoder(Protocol):
     """Encoded bytes in, pieces of plain bytes out."""
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Decode more. Raises ValueError at what is not in the encoding."""
+        """Decode more; pieces may be empty. Raises ValueError at what is not in the encoding."""
 
     def finish(self) -> None:
         """The input is over. Raises ValueError when it was cut short."""
@@ -41,8 +41,8 @@ class ZlibDecoder:
                 self._state = zlib.decompressobj(_GZIP)
             piece = self._decompress(data)
             data = self._state.unconsumed_tail or self._state.unused_data
-            if piece:
-                yield piece
+            # Also an empty one, of which there may be thousands: so each ends a step.
+            yield piece
             # What fills a piece exactly may leave more inside although all input is consumed.
             while len(piece) == MAX_PIECE and not data and not self._state.eof:
                 piece = self._decompress(b"")

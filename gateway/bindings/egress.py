@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 import httpcore
 
 from gateway.bindings.addresses import AddressPolicy
+from gateway.bindings.incoming import BoundedStream
 from gateway.bindings.shares import Shares
 
 MAX_ADDRESSES: Final = 6
@@ -114,9 +115,10 @@ class GuardedBackend(httpcore.AsyncNetworkBackend):
             if share <= 0:
                 break
             try:
-                return await self._network.connect_tcp(
+                stream = await self._network.connect_tcp(
                     address, port, share, local_address, socket_options
                 )
+                return BoundedStream(stream)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         if failure is None or isinstance(failure, httpcore.ConnectTimeout):

@@ -47,6 +47,8 @@ MAX_REDIRECTS: Final = 20
 _MAX_CONNECTIONS: Final = 1000
 CONNECTIONS_EACH: Final = 200
 """Connections that one tenant has in use at once; servers that never answer hold them for long."""
+STEPS: Final = 16
+"""Pieces of an answer that are passed on in one turn of the event loop."""
 _MAX_IDLE: Final = 200
 _IDLE_SECONDS: Final = 15.0
 _MAX_REASON: Final = 128
@@ -57,28 +59,43 @@ class OutboundResponse:
     """The answer to a subrequest: its body is read once, then ``close`` frees the connection."""
 
     def __init__(
-        self, head: FetchedHead, response: httpcore.Response, decoder: Decoder | None, host: str
+        self,
+        head: FetchedHead,
+        response: httpcore.Response,
+        decoder: Decoder | None,
+        host: str,
+        turn: Callable[[], Awaitable[None]],
     ) -> None:
+        """``turn`` waits for the tenant's next turn of the event loop."""
         self.head = head
         self._response = response
         self._decoder = decoder
         self._host = host
+        self._turn = turn
+        self._steps = 0
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body in pieces of at most 64 KiB. Raises OutboundError when it breaks off."""
         try:
             async for chunk in self._response.aiter_stream():
-                if self._decoder is None:
-                    yield chunk
-                    continue
-                for piece in self._decoder.feed(chunk):
-                    yield piece
+                pieces = self._decoder.feed(chunk) if self._decoder is not None else (chunk,)
+                for piece in pieces:
+                    if piece:
+                        yield piece
+                    await self._step()
             if self._decoder is not None:
                 self._decoder.finish()
         except ValueError as error:
             raise OutboundError("protocol_error", f"{self._host}: {error}") from None
         except _TRANSPORT_ERRORS as error:
             raise outbound_error(error, self._host) from None
+
+    async def _step(self) -> None:
+        """Who sends a byte at a time must not keep the event loop for what came at once."""
+        self._steps += 1
+        if self._steps == STEPS:
+            self._steps = 0
+            await self._turn()
 
     async def close(self) -> None:
         """End it, read or not; may be called more than once."""
@@ -172,7 +189,8 @@ class Outbound:
             try:
                 location = _location(response)
                 if location is None or head.redirect == "manual":
-                    return _answer(outgoing, response, redirected=redirects > 0)
+                    turn = partial(self._turns.wait, tenant)
+                    return _answer(outgoing, response, turn, redirected=redirects > 0)
                 if head.redirect == "error":
                     raise OutboundError("redirect", f"{outgoing.url.host} answered with a redirect")
             except BaseException:
@@ -235,7 +253,11 @@ def _location(response: httpcore.Response) -> bytes | None:
 
 
 def _answer(
-    outgoing: Outgoing, response: httpcore.Response, *, redirected: bool
+    outgoing: Outgoing,
+    response: httpcore.Response,
+    turn: Callable[[], Awaitable[None]],
+    *,
+    redirected: bool,
 ) -> OutboundResponse:
     """Check the head of an answer and wrap it. Raises OutboundError."""
     host = outgoing.url.host
@@ -265,4 +287,4 @@ def _answer(
         url=str(outgoing.url),
         redirected=redirected,
     )
-    return OutboundResponse(head, response, decoder, host)
+    return OutboundResponse(head, response, decoder, host, turn)

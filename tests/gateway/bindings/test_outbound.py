@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from gateway.bindings.hops import Hops
-from gateway.bindings.outbound import MAX_REDIRECTS, Outbound, OutboundError
+from gateway.bindings.outbound import MAX_REDIRECTS, STEPS, Outbound, OutboundError
 from gateway.bindings.requests import MAX_REPLAY
 from gateway.config import Egress
 from sandbox.payloads import FetchedHead, FetchHead
@@ -406,11 +407,48 @@ async def test_a_certificate_that_nobody_vouches_for(connect: Connect, tmp_path:
         b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nx",
         b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 4\r\n\r\nnope",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 100 \r\n\r\n" * 17 + b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"a:\n" * 10_000 + b"\r\n",
     ],
 )
 async def test_answers_that_are_not_http(connect: Connect, raw: Any, answer: bytes) -> None:
     raw.answer = answer
     assert await refused(connect(), raw.url) == "protocol_error"
+
+
+async def test_interim_responses_are_passed_over(connect: Connect, raw: Any) -> None:
+    hints = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
+    raw.answer = hints * 16 + b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+    assert (await get(connect(), raw.url))[1] == b"ok"
+
+
+@pytest.mark.parametrize(
+    ("coding", "sent"),
+    [
+        (b"transfer-encoding: chunked", b"1\r\nx\r\n" * 4000 + b"0\r\n\r\n"),
+        (b"content-encoding: gzip", gzip.compress(b"") * 4000),
+    ],
+)
+async def test_an_answer_in_tiny_pieces_leaves_the_loop_to_others(
+    connect: Connect, raw: Any, coding: bytes, sent: bytes
+) -> None:
+    raw.answer = b"HTTP/1.1 200 OK\r\n" + coding + b"\r\n\r\n" + sent
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await anyio.lowlevel.checkpoint()
+
+    outbound = connect()
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(count)
+        _, body = await get(outbound, raw.url)
+        tasks.cancel_scope.cancel()
+    assert body == b"x" * sent.count(b"x\r")
+    # The first beginning of a turn is free.
+    assert turns > 4000 // (2 * STEPS)
 
 
 async def test_framing_of_an_answer_does_not_reach_the_tenant(connect: Connect, raw: Any) -> None:
