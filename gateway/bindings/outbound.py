@@ -47,7 +47,7 @@ MAX_REDIRECTS: Final = 20
 _MAX_CONNECTIONS: Final = 1000
 CONNECTIONS_EACH: Final = 200
 """Connections that one tenant has in use at once; servers that never answer hold them for long."""
-STEPS: Final = 16
+STEPS: Final = 8
 """Pieces of an answer that are passed on in one turn of the event loop."""
 _MAX_IDLE: Final = 200
 _IDLE_SECONDS: Final = 15.0
