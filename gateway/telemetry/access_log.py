@@ -13,6 +13,7 @@ from gateway.model.websocket import Traffic
 from gateway.observer import Observer
 from gateway.telemetry.lines import DescriptorSink, FileSink, LineWriter
 from gateway.telemetry.text import escape_controls
+from sandbox import Outcome
 
 _MAX_PATH: Final = 2048
 
@@ -25,7 +26,7 @@ class _Line(msgspec.Struct, rename="camel", gc=False):
     path: str
     """Without the query, which may carry secrets."""
     status: int
-    outcome: str
+    outcome: Outcome
     code: str
     fault: str
     tenant: str | None
@@ -57,6 +58,8 @@ class AccessLog(Observer):
         self._writer = writer
         self._second = -1
         self._second_text = ""
+        self._now_ms = -1
+        self._now_text = ""
 
     @classmethod
     def to_file(cls, path: Path) -> Self:
@@ -77,15 +80,15 @@ class AccessLog(Observer):
         """Queue one line."""
         request, route = invocation.request, invocation.route
         namespace, script = route.key if route else (None, None)
-        client = request.client
+        client, now_ms = request.client, invocation.timestamp_ms
         line = _Line(
-            self._time(invocation.timestamp_ms),
+            self._now_text if now_ms == self._now_ms else self._time(now_ms),
             request.ray,
             request.method,
             request.host,
             request.path[:_MAX_PATH].decode("latin-1"),
             invocation.status,
-            invocation.outcome.value,
+            invocation.outcome,
             invocation.code,
             invocation.fault,
             route.tenant if route else None,
@@ -116,9 +119,10 @@ class AccessLog(Observer):
         self._writer.close()
 
     def _time(self, timestamp_ms: int) -> str:
-        """RFC 3339 in UTC; the part that is the same for a second is kept."""
+        """RFC 3339 in UTC; what is the same for a second, and for a millisecond, is kept."""
         second, millisecond = divmod(timestamp_ms, 1000)
         if second != self._second:
             self._second = second
             self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-        return f"{self._second_text}.{millisecond:03d}Z"
+        self._now_ms, self._now_text = timestamp_ms, f"{self._second_text}.{millisecond:03d}Z"
+        return self._now_text
