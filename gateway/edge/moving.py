@@ -9,10 +9,12 @@ take its connection along is sent as an errand.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 import weakref
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from gateway.edge.connection import HttpConnection
+from gateway.edge.connection import PIECE, HttpConnection
 from gateway.edge.cycle import UPGRADE, CarefulCycle
 from gateway.edge.proxied import ProxiedConnection
 from gateway.edge.proxy_header import Itself
@@ -48,10 +50,12 @@ class MovableConnection(HttpConnection):
     def __init__(self, *args: Any, brought: Brought | None = None, **more: Any) -> None:
         super().__init__(*args, **more)
         self._brought = brought
-        self.moves = brought.moved.moves if brought is not None else 0
+        self.moves = 0
+        """How often the request at hand was handed on."""
+        self._alone: bytes | None = None
+        """A request that came whole and is the only one; None where ``_kept`` says more."""
         self._kept: list[list[bytes]] = []
         """What came of each request that is not answered, the oldest first."""
-        self._heads = 0
         self._lost_track = False
         """Where a request begins is not known, until all are answered."""
         self._given = False
@@ -74,11 +78,27 @@ class MovableConnection(HttpConnection):
         if moved.secure:
             self.scheme = "https"
         self.data_received(brought.data)
+        self.moves = moved.moves
 
     # What came, request by request
 
     def data_received(self, data: bytes) -> None:
         """Read what came, so that each request begins with a piece of its own."""
+        cycle = self.cycle
+        if (
+            len(data) <= PIECE
+            and (cycle is None or cycle.response_complete)
+            and data.find(_END) == len(data) - len(_END)
+            and not (self._in_head or self._in_body or self._backlog or self._lost_track)
+        ):
+            # One request and nothing else, as nearly always.
+            self._alone, self.moves = data, 0
+            super().data_received(data)
+            self._lost_track = bool(self.pipeline)
+            return
+        self._read_parts(data)
+
+    def _read_parts(self, data: bytes) -> None:
         in_pieces = self._backlog or (len(data) > self._piece and len(data) > self._left)
         if (in_pieces and not self._upgrading) or self._socket is not None:
             super().data_received(data)
@@ -103,13 +123,17 @@ class MovableConnection(HttpConnection):
         return size if end < 0 else end + len(mark)
 
     def _read_part(self, data: bytes) -> None:
-        heads, between = self._heads, not (self._in_head or self._in_body or self._upgrading)
+        if self._alone is not None:
+            self._kept, self._alone = [[self._alone]], None
+        requests, between = self._requests, not (self._in_head or self._in_body or self._upgrading)
         alone = between and self._idle
         super().data_received(data)
-        begun = self._heads - heads
+        begun = self._requests - requests
         if alone:
             self._lost_track = begun > 1
             self._kept = [[data]] if begun else []
+            self._given = False
+            self.moves = 0
         elif self._lost_track or begun != between:
             # Nothing began with an empty line, or something did in the middle of this.
             self._lost_track = self._lost_track or begun > between
@@ -117,6 +141,11 @@ class MovableConnection(HttpConnection):
             self._kept.append([data])
         else:
             self._keep(data)
+
+    @property
+    def _requests(self) -> int:
+        """How many are not answered, one that is not complete included."""
+        return len(self.pipeline) + (not self._idle) + self._in_head
 
     def _keep(self, data: bytes) -> None:
         """Keep more of the newest request, unless it is being served already."""
@@ -127,16 +156,12 @@ class MovableConnection(HttpConnection):
         elif self._kept:
             self._kept[-1].append(data)
 
-    def _begin_head(self) -> None:
-        self._heads += 1
-        super()._begin_head()
-
     def on_response_complete(self) -> None:
         """An answer is complete: what it answers is kept no more."""
         if self._kept:
             del self._kept[0]
-        self._given = False
-        self.moves = 0
+            self._given = False
+            self.moves = 0
         super().on_response_complete()
 
     def make_scope(
@@ -169,9 +194,12 @@ class MovableConnection(HttpConnection):
         while self._corked.get_write_buffer_size() and not self.is_gone:
             await self.flow.drain()
             await asyncio.sleep(0)
-        if not self._kept or self._given or self._lost_track or self.is_gone:
+        if self._given or self._lost_track or self.is_gone:
             return None
-        data = b"".join(part for parts in self._kept for part in parts) + self._backlog
+        kept = self._kept if self._alone is None else [[self._alone]]
+        if not kept:
+            return None
+        data = b"".join(part for parts in kept for part in parts) + self._backlog
         return data if len(data) <= MAX_BYTES else None
 
     def unpack(self) -> None:
@@ -205,7 +233,7 @@ class MovableConnection(HttpConnection):
         """Let go of a connection that another process has now."""
         self._give_up()
         self._deaf = True
-        self._kept = []
+        self._kept, self._alone = [], None
         self._corked.abort()
 
 
@@ -255,14 +283,15 @@ class Departures:
     async def _post(self, connection: MovableConnection, place: int, data: bytes) -> bool:
         """Post it, once there is room in the box."""
         moved = connection.moved(len(data))
-        try:
-            async with asyncio.timeout(POST_SECONDS):
-                while not connection.is_gone:
-                    if self._boxes.post_connection(place, moved, connection.descriptor, data):
-                        return True
-                    await self._boxes.room(place)
-        except TimeoutError:
-            pass
+        deadline = time.monotonic() + POST_SECONDS
+        while not connection.is_gone:
+            if self._boxes.post_connection(place, moved, connection.descriptor, data):
+                return True
+            left = deadline - time.monotonic()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._boxes.room(place), max(0.0, left))
+            if left <= 0:
+                break
         return False
 
 
