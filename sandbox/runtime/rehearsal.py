@@ -16,6 +16,7 @@ from types import ModuleType
 from sandbox.payloads import Init, encode_struct
 from sandbox.protocol import END, FrameType, encode
 from sandbox.runtime import bytecode, loader, samples, vendored, warmup
+from sandbox.runtime.limits import CpuLimit
 
 SOON_MS = 50
 _ROUNDS = 8
@@ -79,5 +80,6 @@ def rehearse() -> None:
         adapter = loader.find_adapter(module, None)
     finally:
         del sys.modules[_NAME]
+    CpuLimit(_NAME)
     # Not a sample: to make another class would take memory that no script needs.
     warmup.exercise("the runtime", lambda: adapter, _SAID)

@@ -10,6 +10,7 @@ some there, are laid together, and so is their code.
 from __future__ import annotations
 
 import contextlib
+import dis
 import gc
 import sys
 import weakref
@@ -29,6 +30,7 @@ _MOST_BYTES: Final = 8 << 20
 """Of one size: an interpreter that allocates in another way is left as it is."""
 _BYTES_HEADER: Final = b"".__sizeof__()
 _NAMES_OF: Final = type.__dict__["__dict__"].__get__
+_ASKING: Final = ("LOAD_ATTR", "LOAD_METHOD")
 _HOLDERS: Final = 2
 """Of a function, beside its modules and classes: our list, and who counts them."""
 _ATTRIBUTES: Final = (
@@ -42,7 +44,7 @@ _ATTRIBUTES: Final = (
 )
 
 _kept: list[object] = []
-_gathered: list[CodeType] = []
+_never_run: list[CodeType] = []
 
 
 def fill() -> None:
@@ -104,7 +106,8 @@ def gather(run: Callable[[], None], once: Iterable[int] = ()) -> None:
     for key, _ in counts.most_common():
         if sharing := owners.pop(key, None):
             code = _moved(called[key])
-            _gathered.append(code)
+            if not counts[key]:
+                _never_run.append(code)
             for each in sharing:
                 each.__code__ = code
             functions += sharing
@@ -161,11 +164,13 @@ def look_up() -> None:
     """Have the cache of methods hold what code that has never run asks a module's type.
 
     It asks for each name that it takes from a module; a child would write the answer down where
-    another one was, and to the page of the name that was there before.
+    another one was, and to the page of the name that was there before. So would it where more is
+    held than is asked for.
     """
-    for name in {name for code in _gathered for name in code.co_names}:
+    instructions = (each for code in _never_run for each in dis.get_instructions(code))
+    for name in {each.argval for each in instructions if each.opname in _ASKING}:
         hasattr(ModuleType, name)
-    _gathered.clear()
+    _never_run.clear()
 
 
 def _called_by(run: Callable[[], None]) -> tuple[dict[int, CodeType], Counter[int]]:

@@ -21,7 +21,7 @@ class Default(WorkerEntrypoint):
         return Response("hello")
 """
 SCRIPTS = 5
-MOST_MB = 4.4
+MOST_MB = 3.8
 """Some more than docs/performance.md tells; without sharing it would be ten times as much."""
 
 
