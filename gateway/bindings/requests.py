@@ -63,18 +63,19 @@ def parse_url(text: str, base: httpx.URL | None = None) -> httpx.URL:
         raise OutboundError("bad_url", f"the URL is longer than {MAX_URL} characters")
     try:
         url = base.join(text) if base else httpx.URL(text)
-        port = url.port
+        # Not all that is read is looked at before it is asked for, and some of it is made longer.
+        host, port, url = url.host, url.port, url.copy_with(fragment=None)
     except (httpx.InvalidURL, ValueError, UnicodeError) as error:
         raise OutboundError("bad_url", f"not a URL: {error}"[:300]) from None
     if url.scheme not in ("http", "https"):
         raise OutboundError(
             "bad_url", f"only http and https URLs can be fetched, not {text[:100]!r}"
         )
-    if not url.host or (port is not None and not 0 < port < 65536):
+    if not host or (port is not None and not 0 < port < 65536):
         raise OutboundError("bad_url", "the URL names no host or port to connect to")
     if url.userinfo:
         raise OutboundError("bad_url", "the URL carries credentials; use an Authorization header")
-    return url.copy_with(fragment=None)
+    return url
 
 
 def origin(url: httpx.URL) -> tuple[str, str, int]:
