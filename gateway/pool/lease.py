@@ -162,11 +162,11 @@ class Lease:
         self._reply = reply
         if request.receive is not None:
             self._upload_task = asyncio.create_task(self._upload(exchange, request))
-        self._leases.active.add(self)
+        self._leases.begin(self)
         try:
             await self._respond(instance, exchange, reply)
         finally:
-            self._leases.active.discard(self)
+            self._leases.end(self)
             exchange.keep()
             if self._upload_task is not None:
                 self._upload_task.cancel()
@@ -281,18 +281,22 @@ class Lease:
 
     # Clients that go away
 
-    def watch(self, now_ns: int) -> None:
-        """Start watching for the client's end, if the request has been under way for a while."""
+    def watch(self, now_ns: int) -> bool:
+        """Start watching for the client's end, if the request has been under way for a while.
+
+        True once that needs no other look.
+        """
         exchange, reply = self._exchange, self._reply
-        if self._watch is not None or exchange is None or reply is None:
-            return
+        if exchange is None or reply is None:
+            return False
         if exchange.wire is not None and exchange.wire.opened:
-            return
+            return True
         if self._upload_task is not None and not self._upload_task.done():
             # The upload reads the same channel and sees the client's end itself.
-            return
+            return False
         if now_ns - exchange.started_ns > WATCH_SECONDS * 1e9:
             self._watch = asyncio.create_task(self._watch_client(exchange, reply))
+        return self._watch is not None
 
     async def _watch_client(self, exchange: Exchange, reply: Reply) -> None:
         await reply.closed()
@@ -306,6 +310,9 @@ class Leases:
     def __init__(self, pool: Pool, observer: Observer, *, idle_seconds: float) -> None:
         self.pool = pool
         self.active: set[Lease] = set()
+        self._unwatched: set[Lease] = set()
+        """Those of them whose clients may have to be watched."""
+        self._begun = asyncio.Event()
         self._observer = observer
         self._idle_seconds = idle_seconds
         self._relays: dict[Relay, Route] = {}
@@ -314,13 +321,27 @@ class Leases:
         """The lease to enter with ``async with``."""
         return Lease(self, invocation, route)
 
+    def begin(self, lease: Lease) -> None:
+        """An answer is being waited for."""
+        self.active.add(lease)
+        if not self._unwatched:
+            self._begun.set()
+        self._unwatched.add(lease)
+
+    def end(self, lease: Lease) -> None:
+        """It is not any more."""
+        self.active.discard(lease)
+        self._unwatched.discard(lease)
+
     async def run_watches(self) -> None:
-        """Look for long requests for ever."""
+        """Look for long requests for ever; not at all while there is none to look for."""
         while True:
+            if not self._unwatched:
+                self._begun.clear()
+                await self._begun.wait()
             await asyncio.sleep(WATCH_SECONDS)
             now_ns = time.monotonic_ns()
-            for lease in list(self.active):
-                lease.watch(now_ns)
+            self._unwatched = {lease for lease in self._unwatched if not lease.watch(now_ns)}
 
     # WebSockets
 

@@ -141,6 +141,8 @@ class Meter:
         """Entries that stand open without a deadline."""
         self._seen_ns = 0
         self._rest_ns = SHORTEST_REST_NS
+        self._weighed_at_ns = -1
+        """What the clock showed when its memory was last looked at."""
         self._nearest_ns = NEVER_NS
         """No deadline is before this one; those that were put off may make it too early."""
         self.armed_for_ns = 0
@@ -299,7 +301,7 @@ class Meter:
             self.tripped = Outcome.EXCEEDED_CPU
             self._sandbox.interrupt()
             return RETRY_NS
-        if self._resident() > self._memory_bytes:
+        if self._has_outgrown(cpu_ns):
             self.kill(Outcome.EXCEEDED_MEMORY)
             return None
         nearest_ns = self._nearest_ns - now_ns
@@ -328,11 +330,15 @@ class Meter:
                 self._doubt.settle()
             self._watchdog.arm(self, time.monotonic_ns())
 
-    def _resident(self) -> int:
+    def _has_outgrown(self, cpu_ns: int) -> bool:
+        """Whether it has more memory than it may; one that has not run since has no more."""
+        if cpu_ns == self._weighed_at_ns:
+            return False
+        self._weighed_at_ns = cpu_ns
         try:
-            return self._sandbox.rss_bytes()
+            return self._sandbox.rss_bytes() > self._memory_bytes
         except ProcessLookupError:
-            return 0
+            return False
 
     def _expire(self, now_ns: int) -> None:
         self._make_good()

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from sandbox.supervisor.meter import Meter
 
 
+EARLY_NS = 1_000_000
+"""Who would be looked at so soon after another is looked at with it: to wake costs more than to
+look, and those who wait long come to be looked at together."""
 STANDSTILL_NS = 250_000_000
 """Who looks so late has not run, nor have others, or has not read what they said meanwhile."""
 
@@ -67,7 +70,8 @@ class Watchdog:
         heap = self._heap
         if heap and now_ns - heap[0][0] > STANDSTILL_NS:
             self._forgive(now_ns - heap[0][0])
-        while heap and heap[0][0] <= now_ns:
+        last = self._sequence
+        while heap and heap[0][0] <= now_ns + EARLY_NS and heap[0][1] <= last:
             when_ns, _, meter = heapq.heappop(heap)
             if meter.armed_for_ns != when_ns:
                 continue  # It has been armed for another time since.

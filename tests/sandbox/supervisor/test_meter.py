@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from sandbox.outcome import Outcome
-from sandbox.supervisor import meter
+from sandbox.supervisor import meter, watchdog
 from sandbox.supervisor.meter import GRACE_NS, LONGEST_REST_NS, Meter
 from sandbox.supervisor.stolen import StolenTime
-from sandbox.supervisor.watchdog import Watchdog
+from sandbox.supervisor.watchdog import EARLY_NS, Watchdog
 
 pytestmark = pytest.mark.anyio
 MS = 1_000_000
@@ -183,6 +183,39 @@ async def test_memory_over_the_plan_kills(account: Account) -> None:
     account.process.rss = 111
     account.check()
     assert account.meter.killed_for is Outcome.EXCEEDED_MEMORY
+
+
+async def test_memory_is_looked_at_again_once_the_process_has_run(account: Account) -> None:
+    account.begin(10)
+    account.check()
+    account.process.rss = 111
+    account.check()
+    assert account.meter.killed_for is None, "it cannot have grown without running"
+    account.process.cpu = 1
+    account.check()
+    assert account.meter.killed_for is Outcome.EXCEEDED_MEMORY
+
+
+async def test_those_that_are_due_within_a_moment_are_looked_at_together(
+    account: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    now_ns = time.monotonic_ns() + 60_000 * MS  # Nobody is looked at by itself.
+
+    class Looked:
+        def __init__(self, name: str, late_ns: int) -> None:
+            self.name, self.armed_for_ns = name, 0
+            account.watchdog.arm(self, now_ns + late_ns)  # type: ignore[arg-type]
+
+        def check(self, _: int) -> int:
+            looked.append(self.name)
+            return 20 * MS
+
+    for name, late_ns in (("due", 0), ("soon", EARLY_NS), ("later", EARLY_NS + 1)):
+        Looked(name, late_ns)
+    monkeypatch.setattr(watchdog, "time", SimpleNamespace(monotonic_ns=lambda: now_ns))
+    account.watchdog._fire()
+    assert looked == ["due", "soon"]
 
 
 async def test_wall_time_is_told_once(account: Account) -> None:
