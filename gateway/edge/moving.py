@@ -164,6 +164,12 @@ class MovableConnection(HttpConnection):
             self.moves = 0
         super().on_response_complete()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        # Who is gone may be remembered for long: by tasks, and until cycles are collected.
+        self._kept, self._alone = [], None
+        super().connection_lost(exc)
+
     def make_scope(
         self,
         method: str,
