@@ -23,8 +23,9 @@ from sandbox.ladder import highest as host_level
 from sandbox.ladder import missing as missing_barriers
 from sandbox.outcome import ExitStatus, Outcome, classify_exit
 from sandbox.spec import MIB, SandboxSpec, SupervisorSettings
+from sandbox.supervisor.charge import Charge
 from sandbox.supervisor.instance import Sandbox
-from sandbox.supervisor.meter import Charge, Meter
+from sandbox.supervisor.meter import Meter
 from sandbox.supervisor.supervisor import Supervisor
 from sandbox.supervisor.watchdog import Watchdog
 

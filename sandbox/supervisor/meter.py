@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from sandbox.outcome import Outcome
+from sandbox.supervisor.charge import Charge, Metered, closed
 from sandbox.supervisor.courtesy import Courtesy
 from sandbox.supervisor.stolen import Doubt
 
@@ -39,76 +40,6 @@ MAX_HELD_UP = 4
 SHORTEST_HELD_UP_NS = 1_000_000
 MEMORY_CHECK_NS = 20_000_000
 """A process in use is looked at this often at least, for its memory."""
-
-
-def _closed() -> None:
-    """What an entry that is closed calls."""
-
-
-class Metered(Protocol):
-    """What a meter needs of a sandbox."""
-
-    @property
-    def pid(self) -> int:
-        """As this process numbers it."""
-
-    @property
-    def base_rss_bytes(self) -> int:
-        """Resident memory that came with the shared runtime."""
-
-    def cpu_ns(self, *, exact: bool) -> int:
-        """CPU clock of the process. Raises ProcessLookupError when it is gone."""
-
-    def rss_bytes(self) -> int:
-        """Resident memory. Raises ProcessLookupError when the process is gone."""
-
-    def interrupt(self) -> None:
-        """Send the soft limit's signal."""
-
-    def kill(self) -> None:
-        """End the process."""
-
-    def delayed_ns(self) -> int:
-        """How long it has waited for a core so far."""
-
-    def give_way(self, on: bool) -> None:
-        """Let other processes go first, or stop doing so."""
-
-
-class Charge:
-    """One invocation's entry in the account."""
-
-    __slots__ = (
-        "budget_ns",
-        "deadline_ns",
-        "earlier_ns",
-        "expired",
-        "held_up_ns",
-        "on_expired",
-        "standing",
-        "start_share_ns",
-    )
-
-    def __init__(
-        self,
-        budget_ns: int,
-        deadline_ns: int,
-        share_ns: int,
-        on_expired: Callable[[], None],
-        held_up_ns: int,
-    ) -> None:
-        self.budget_ns = budget_ns
-        self.deadline_ns = deadline_ns
-        """Monotonic time at which the invocation has taken too long."""
-        self.start_share_ns = share_ns
-        self.earlier_ns = 0
-        """Used before its budget was last renewed."""
-        self.held_up_ns = held_up_ns
-        """How much longer it may still take for having had to give way."""
-        self.on_expired = on_expired
-        self.expired = False
-        self.standing = False
-        """It has no deadline, and most of the time nothing to do."""
 
 
 class Meter:
@@ -209,7 +140,7 @@ class Meter:
             self._settle(self._read(exact=False))
         self._charges.remove(charge)
         # What it would call mostly holds who holds it: the circle would be left to the collector.
-        charge.on_expired = _closed
+        charge.on_expired = closed
         self._standing -= charge.standing
         used_ns = self._share_ns - charge.start_share_ns
         self._allowed_ns -= charge.budget_ns - self._pay(charge.budget_ns)
