@@ -89,6 +89,9 @@ class Edge:
             await self._dispatcher.dispatch(request, reply)
         except Elsewhere as elsewhere:
             await self._send_on(elsewhere.place, request, scope, receive, send)
+        finally:
+            # It refers to the request, and the collector of cycles looks at no request.
+            request.receive = None
 
     async def _send_on(
         self, place: int, request: Request, scope: dict[str, Any], receive: Receive, send: Send
