@@ -83,6 +83,8 @@ _WRITE_EXEC: Final = 6
 _MAP_ANONYMOUS: Final = 0x20
 _MAP_HUGETLB: Final = 0x40000
 _AF_UNIX: Final = 1
+_OUT_OF_BAND: Final = 0x24002001
+"""MSG_OOB MSG_ERRQUEUE MSG_ZEROCOPY MSG_FASTOPEN: of no use here, and jails were left by them."""
 _PTHREAD_FLAGS: Final = 0x3D0F00
 _IOCTLS: Final = (
     0x5401,  # TCGETS: isatty
@@ -117,8 +119,9 @@ ALLOW: Final = (
     Group("waiting",
           "poll ppoll select pselect6 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait "
           "epoll_pwait2 eventfd2 pause"),
-    Group("the wire, a connected socket",
-          "recvfrom recvmsg getsockname getpeername getsockopt shutdown"),
+    Group("the wire, a connected socket", "getsockname getpeername getsockopt shutdown"),
+    Group("receive what was sent in order", "recvfrom", (Argument(3, (0,), _OUT_OF_BAND),)),
+    Group("the same", "recvmsg", (Argument(2, (0,), _OUT_OF_BAND),)),
     Group("memory", "munmap mremap brk membarrier"),
     Group("advice on memory, none by which pages of several instances are merged", "madvise",
           (Argument(2, _ADVICE, _INT),)),
@@ -140,7 +143,8 @@ ALLOW: Final = (
     Group("terminals are asked, nothing is set", "ioctl", (Argument(1, _IOCTLS, _INT),)),
     Group("no signals by descriptor, no leases", "fcntl", (Argument(1, _FCNTLS, _INT),)),
     Group("the event loop's self-pipe", "socketpair", (Argument(0, (_AF_UNIX,), _INT),)),
-    Group("send on a connected socket, to no address", "sendto", (Argument(4, (0,)),)),
+    Group("send in order on a connected socket, to no address", "sendto",
+          (Argument(3, (0,), _OUT_OF_BAND), Argument(4, (0,)))),
     Group("threads, never processes", "clone", (Argument(0, (_PTHREAD_FLAGS,)),)),
     Group("abort", "tgkill", (Argument(0, (_SELF,), _INT),)),
     Group("its own limits, read only", "prlimit64", (Argument(0, (0,), _INT), Argument(2, (0,)))),
