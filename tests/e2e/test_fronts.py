@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,8 @@ async def app(scope, receive, send):
     async def say(*chunks, kind=b"text/plain"):
         # What nginx takes for an order to answer with something else.
         headers = [(b"content-type", kind), (b"x-accel-redirect", b"/elsewhere")]
+        if cookie := dict(scope["headers"]).get(b"cookie"):
+            headers.append((b"set-cookie", cookie[::-1]))
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         for chunk in chunks:
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -131,6 +134,18 @@ def test_a_worker_is_reached_and_learns_who_asked(front: Front) -> None:
 def test_bodies_pass_and_their_limit_is_the_plans(front: Front) -> None:
     status, about = front.ask(f"acme.{BASE}", "POST", body=b"x" * 3_000_000)
     assert (status, about["size"]) == (200, 3_000_000)
+
+
+def test_large_cookies_pass_both_ways(front: Front) -> None:
+    cookie = "a=" + "b" * 20_000
+    connection = front.connect(f"acme.{BASE}")
+    try:
+        connection.request("GET", "/", headers={"Cookie": cookie})
+        answer = connection.getresponse()
+        assert json.loads(answer.read())["headers"]["cookie"] == cookie
+        assert answer.getheader("set-cookie") == cookie[::-1]
+    finally:
+        connection.close()
 
 
 def test_events_come_at_once_and_who_leaves_ends_the_request(front: Front) -> None:
