@@ -98,7 +98,7 @@ def _prepare_alone(
     os.chmod(directory, 0o711)  # noqa: S103 - nobody can list it
     outer.enter_alone(control.fileno(), directory)
     this = _Self()
-    recipe = _load(config, this, outer.close_alone(tree, directory))
+    recipe = _load(config, this, outer.close_alone(tree, directory), os.fork, directory)
     return ForkServer(control, recipe, os.fork, directory)
 
 
@@ -143,6 +143,7 @@ def _load(
     this: _Self,
     readable: Sequence[str] = (),
     fork: Callable[[], int] | None = None,
+    directory: str = "",
 ) -> Recipe:
     """Load and exercise what instances will need, and freeze it."""
     program = seal = b""
@@ -180,7 +181,7 @@ def _load(
         change_uid=not config.insecure and not config.user_namespace,
         insecure=config.insecure,
     )
-    once = _scout(recipe, fork) if fork is not None else ()
+    once = _scout(recipe, fork, directory) if fork is not None else ()
     forget_supervisor()
     _pack(config.packages, once)
     recipe = dataclasses.replace(recipe, address_space_bytes=this.address_space_bytes())
@@ -190,11 +191,12 @@ def _load(
     return recipe
 
 
-def _scout(recipe: Recipe, fork: Callable[[], int]) -> Sequence[int]:
+def _scout(recipe: Recipe, fork: Callable[[], int], directory: str) -> Sequence[int]:
     """Return the ids of the code that it takes to make an instance, and that runs in its life."""
 
     def serve(control: socket.socket, entry: Entry) -> None:
-        ForkServer(control, dataclasses.replace(recipe, entry=entry), fork).run_once()
+        known = dataclasses.replace(recipe, entry=entry)
+        ForkServer(control, known, fork, directory).run_once()
 
     live = importlib.import_module(_BOOTSTRAP).live
     said = importlib.import_module(_REHEARSAL).whole_life(mounts.APP)
