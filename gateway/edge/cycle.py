@@ -91,6 +91,13 @@ def write_body_now(cycle: object, pieces: list[memoryview], size: int) -> bool:
     return True
 
 
+def is_crowded(cycle: object) -> bool:
+    """Whether what a cycle has written waits for a client that may still read it."""
+    if not isinstance(cycle, RequestResponseCycle):
+        return False
+    return cycle.flow.write_paused and not cycle.disconnected
+
+
 async def send_plain(refusal: Refusal, send: Any) -> None:
     """Answer a refusal where no page is at hand."""
     body = f"{refusal.status} {refusal.title}\n\n{refusal.detail}\n".encode()

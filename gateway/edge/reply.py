@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple, Protocol
 
 from gateway.edge.cookies import SET_COOKIE, CookieRule
-from gateway.edge.cycle import write_body_now
+from gateway.edge.cycle import is_crowded, write_body_now
 from gateway.edge.handshake import Offer, answer_head
 from gateway.edge.headers import BODILESS, check_response
 from gateway.edge.pages import render, response_headers
@@ -124,6 +124,11 @@ class AsgiReply:
         if left is not None:
             self._undeclared = left - size
         return True
+
+    @property
+    def crowded(self) -> bool:
+        """What was sent waits for the client to read."""
+        return is_crowded(getattr(self._send, "__self__", None))
 
     def _count(self, chunk: bytes, *, more: bool) -> None:
         if self._undeclared is None:

@@ -66,6 +66,10 @@ class Reply(Protocol):
     pace: Pace
     """How fast frames are read if it becomes a WebSocket."""
 
+    @property
+    def crowded(self) -> bool:
+        """What was sent waits for the client to read: ``write`` would wait."""
+
     async def start(self, status: int, headers: HeaderList) -> list[str]:
         """Send the head. Returns what was left out of it, in words for the tenant's log."""
 

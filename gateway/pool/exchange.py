@@ -12,6 +12,7 @@ from gateway.pool.inbox import Inbox
 from gateway.pool.logroom import LOG_PARTS, Holding, count_parts
 from gateway.pool.passage import Sink
 from gateway.pool.socket import WireSocket
+from gateway.pool.window import Window
 from sandbox import Charge, Meter, ProtocolError, payloads, protocol
 from sandbox.payloads import Close, ExceptionRecord, LogRecord, ResponseHead
 from sandbox.protocol import FrameType
@@ -45,7 +46,6 @@ class Exchange:
     __slots__ = (
         "_channel",
         "_chunks",
-        "_consumed",
         "_unacked",
         "_waiter",
         "_window",
@@ -114,9 +114,9 @@ class Exchange:
         """Where the client asks for a WebSocket."""
         self.farewell: Close | None = None
         """What the platform wants its WebSocket closed with."""
-        self._chunks, self._window = Inbox(), protocol.WINDOW
-        self._unacked = 0
-        self._consumed = 0
+        self._chunks, self._unacked = Inbox(), 0
+        self._window: Window | None = None
+        """None until something was taken of a response that is not complete."""
         self._waiter: asyncio.Future[None] | None = None
         self.on_news: Callable[[], None] | None = None
         """Called once, after the frames that came together: for one who does not await them."""
@@ -140,12 +140,17 @@ class Exchange:
             await self.changed()
 
     async def next_chunk(self) -> bytes | None:
-        """The next piece of the response body, None at its end. Raises as ``response``."""
+        """The next piece of the response body, None at its end. Raises as ``response``.
+
+        An empty one asks to wait for the client, and to say so by ``crowd``.
+        """
         while not self._chunks:
             if self.ended:
                 return None
             if self.failure is not None:
                 raise self.failure
+            if self._window is not None and self._window.crowded:
+                return b""
             await self.changed()
         chunk = self._chunks.take()
         self._unacked -= len(chunk)
@@ -153,10 +158,28 @@ class Exchange:
         return chunk
 
     def _give_credit(self, size: int) -> None:
-        self._consumed += size
-        if self._consumed >= self._window // 2 and not self.ended:
-            self._channel.send(protocol.encode_credit(self.stream, self._consumed))
-            self._consumed = 0
+        if not self.ended:
+            self._send_credit(self._opened_window().consume(size))
+
+    def _send_credit(self, credit: int) -> None:
+        if credit and not self.ended:
+            self._channel.send(protocol.encode_credit(self.stream, credit))
+
+    def _opened_window(self) -> Window:
+        if self._window is None:
+            self._window = Window()
+        return self._window
+
+    def crowd(self, waits: bool) -> None:
+        """Say whether what was sent waits for the client: until it does not, no credit is given."""
+        window = self._window
+        crowded = window is not None and window.crowded
+        if waits and not crowded:
+            self._opened_window().crowd()
+            self.wake()
+        elif window is not None and crowded and not waits:
+            window.crowded = False
+            self._send_credit(window.consume(0))
 
     @property
     def passes_on(self) -> bool:
@@ -166,10 +189,6 @@ class Exchange:
     def pass_on(self, sink: Sink) -> None:
         """Give ``sink`` large pieces of the response from here on, as long as it takes them."""
         self._channel.passage.open(self.stream, sink)
-        if self._window == protocol.WINDOW:
-            # What flows has a second window, so that its writer need not stand still for credit.
-            self._window += protocol.WINDOW
-            self._give_credit(protocol.WINDOW)
 
     def keep(self) -> None:
         """Keep all pieces of the response for ``next_chunk`` again."""
@@ -233,7 +252,7 @@ class Exchange:
         if self.head is None or self.ended or (self.wire is not None and self.wire.opened):
             raise protocol_violation("body bytes outside of a response")
         self._unacked += len(payload)
-        if self._unacked > self._window:
+        if self._unacked > (protocol.WINDOW if self._window is None else self._window.most):
             raise protocol_violation("more body bytes than it had credit for")
         if payload:
             self._chunks.put(payload)
@@ -248,7 +267,7 @@ class Exchange:
         over = self.ended or self.done or self.failure is not None
         if not (kept or over) and sink(pieces, size):
             self.on_moved(size)
-            self._give_credit(size)
+            self._send_credit(self._opened_window().flow(size))
             return
         for number, piece in enumerate(pieces, 1):
             self.on_body(bytes(piece), flags if number == len(pieces) else 0)

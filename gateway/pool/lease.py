@@ -189,6 +189,7 @@ class Lease:
             complete = exchange.is_last_chunk
             invocation.bytes_out += len(chunk)
             await self._write(exchange, reply, chunk, more=not complete)
+            exchange.crowd(reply.crowded)
             if invocation.bytes_out >= PASS_ON_FROM and not (complete or exchange.passes_on):
                 self._pass_on(exchange, reply)
         if not complete:
@@ -202,6 +203,7 @@ class Lease:
             taken = reply.write_now(pieces, size)
             if taken:
                 invocation.bytes_out += size
+                exchange.crowd(reply.crowded)
             return taken
 
         exchange.pass_on(write)

@@ -15,6 +15,7 @@ class NoReply:
     def __init__(self) -> None:
         self.started = False
         self.unlisted = False
+        self.crowded = False
         self.pace: Pace = UNPACED
 
     async def start(self, status: int, headers: HeaderList) -> list[str]:

@@ -14,6 +14,7 @@ from gateway.errors import ClientDisconnected
 from gateway.pool.channel import Channel
 from gateway.pool.exchange import Exchange
 from gateway.pool.passage import BUFFER_BYTES, LARGE
+from gateway.pool.window import FLOWING
 from sandbox import ProtocolError, payloads, protocol
 from sandbox.payloads import LogRecord, ResponseHead
 from sandbox.protocol import CHUNK, END, WINDOW, FrameType
@@ -213,20 +214,30 @@ async def test_loops_in_two_threads_do_not_read_into_one_buffer(line: Line) -> N
     assert id(here) != await asyncio.to_thread(asyncio.run, elsewhere())
 
 
+async def credited(line: Line) -> int:
+    """Bytes of credit that the instance was given; in few frames, as each of them wakes it."""
+    await asyncio.sleep(0)
+    line.theirs.setblocking(False)
+    try:
+        data = line.theirs.recv(1 << 20)
+    except BlockingIOError:
+        return 0
+    frames = protocol.Decoder(protocol.FROM_GATEWAY).feed(data)
+    assert {frame.type for frame in frames} == {FrameType.CREDIT}
+    given = [protocol.decode_credit(frame.payload) for frame in frames]
+    assert min(given) >= WINDOW // 2
+    return sum(given)
+
+
 async def test_credit_goes_back_for_what_was_passed_on_and_is_checked_for_what_was_not(
     line: Line,
 ) -> None:
     sink = Taken()
     exchange = line.open(sink)
-    for _ in range(WINDOW // CHUNK):
+    for _ in range(FLOWING // CHUNK):
         line.read(body(exchange.stream, bytes(CHUNK)))
-    await asyncio.sleep(0)
-    credit = protocol.Decoder(protocol.FROM_GATEWAY).feed(line.theirs.recv(1 << 16))
-    assert [frame.type for frame in credit] == [FrameType.CREDIT] * len(credit)
-    # What it used, and a second window because the answer is large.
-    assert sum(protocol.decode_credit(frame.payload) for frame in credit) == 2 * WINDOW
-    # Each of them wakes the instance, so there are few.
-    assert len(credit) == 2
+    # What it used, and a second window because the client takes it as it comes.
+    assert await credited(line) == FLOWING + WINDOW
     sink.answers = [False]
     for _ in range(2 * WINDOW // CHUNK):
         line.read(body(exchange.stream, bytes(CHUNK)))
@@ -234,6 +245,27 @@ async def test_credit_goes_back_for_what_was_passed_on_and_is_checked_for_what_w
     line.read(body(exchange.stream, bytes(CHUNK)))
     (error,) = line.broken
     assert "more body bytes than it had credit for" in str(error)
+
+
+async def test_what_waits_for_the_client_earns_no_credit_and_costs_the_second_window(
+    line: Line,
+) -> None:
+    exchange = line.open(Taken())
+    for _ in range(FLOWING // CHUNK):
+        line.read(body(exchange.stream, bytes(CHUNK)))
+    await credited(line)
+    # The client waits from here on: pieces that it was given count as held.
+    exchange.crowd(True)
+    assert await exchange.next_chunk() == b"", "who writes has to wait for the client"
+    for _ in range(2 * WINDOW // CHUNK):
+        line.read(body(exchange.stream, bytes(CHUNK)))
+    assert await credited(line) == 0
+    exchange.crowd(False)
+    assert await credited(line) == WINDOW
+    for _ in range(WINDOW // CHUNK):
+        line.read(body(exchange.stream, bytes(CHUNK)))
+    assert await credited(line) == WINDOW
+    assert line.broken == []
 
 
 @pytest.mark.parametrize(
