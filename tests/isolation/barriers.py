@@ -37,8 +37,9 @@ _BY_KIND: Final = {
 _SINGLE: Final = {
     name: barrier
     for barrier, names in {
-        _CPU: "p13 p14 p32 p34 i36 i50 k34 m10 r18 s16",
-        OWN_PROCESS: "p15 p16 p17 p18 p20 p22 p24 p26 p28 p36 p38 p40 c16 m18 i05 s05 s06 s12 s14",
+        _CPU: "p13 p14 p32 p34 i36 i50 k34 m10 r18 r24 s16",
+        OWN_PROCESS: "p15 p16 p17 p18 p20 p22 p24 p26 p28 p36 p38 p40 p42 c16 m18 m20 i05 s05 s06"
+        " s12 s14",
         _RESOURCES: "p30 m06 m08 m14 m16",
         "Threads": "p03 p06",
         "CPU between invocations": "c12 c34",
@@ -48,7 +49,7 @@ _SINGLE: Final = {
         "Descriptors": "f01 f14",
         "Logs": "i07 i24",
         "Subrequests": "i22 s03",
-        "Egress": "n10",
+        "Egress": "n10 n16",
         "A tenant's share of the way out": "n12",
         "The edge": "n14 s10",
         _TREE: "p09 s04",
