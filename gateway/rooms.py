@@ -18,6 +18,7 @@ from gateway.config import Config
 from gateway.dispatch import Dispatcher
 from gateway.edge.asgi import Edge
 from gateway.edge.reply import send_error_page
+from gateway.heap import Heap
 from gateway.observer import Observer, Observers
 from gateway.pool.group import Part
 from gateway.pool.lease import Leases
@@ -73,6 +74,7 @@ async def furnish(
         leases.run_watches(),
         leases.run_sockets(),
         watch_lag(metrics.loop_lag),
+        Heap().run(),
         starter.compiler.run(),
     ):
         stack.callback(asyncio.create_task(work).cancel)
