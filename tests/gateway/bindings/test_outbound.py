@@ -409,6 +409,7 @@ async def test_a_certificate_that_nobody_vouches_for(connect: Connect, tmp_path:
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n",
         b"HTTP/1.1 100 \r\n\r\n" * 17 + b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"a:\n" * 10_000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n" + b"a:\n" * 400 + b"\r\n",
     ],
 )
 async def test_answers_that_are_not_http(connect: Connect, raw: Any, answer: bytes) -> None:
@@ -420,6 +421,17 @@ async def test_interim_responses_are_passed_over(connect: Connect, raw: Any) -> 
     hints = b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
     raw.answer = hints * 16 + b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
     assert (await get(connect(), raw.url))[1] == b"ok"
+
+
+@pytest.mark.parametrize("size", [1, 15, 16, 4096, 200_000])
+async def test_chunks_of_any_size_are_read(connect: Connect, raw: Any, size: int) -> None:
+    # Lines like those before chunks, and like trailers, that are content.
+    content = (b"0\r\n" + b"a: b\r\n" * 50_000)[: 50 * size]
+    parts = [content[at : at + size] for at in range(0, len(content), size)]
+    chunked = b"".join(b"%X;x=y\r\n%b\r\n" % (len(part), part) for part in parts)
+    head = b"HTTP/1.1 103 Early\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding:  chunked\r\n\r\n"
+    raw.answer = head + chunked + b"000\r\nx-trailer: " + b"t" * 5000 + b"\r\n\r\n"
+    assert (await get(connect(), raw.url))[1] == content
 
 
 @pytest.mark.parametrize(
