@@ -8,6 +8,7 @@ import socket
 from functools import partial
 from typing import Any, Final
 
+from gateway.edge.asgi import TRIES
 from gateway.edge.moving import Brought, Departures, as_came
 from gateway.edge.server import Server
 from gateway.errors import Elsewhere, LoadShed, Refusal
@@ -27,7 +28,7 @@ from gateway.triggers.schedules import request_of
 
 logger = logging.getLogger(__name__)
 
-LAST_MAIL_SECONDS: Final = 0.1
+LAST_MAIL_SECONDS: Final = 0.25
 """How long a process that ends still reads its box: others may just be posting."""
 
 
@@ -44,7 +45,7 @@ class Spread:
         self._errands = Errands(boxes)
         self._watching: asyncio.Task[None] | None = None
         rooms.dispatcher.homes = self._homes
-        rooms.edge.departures = Departures(boxes, self._errands)
+        rooms.edge.departures = Departures(boxes, self._errands, cells.takes)
 
     # What others bring
 
@@ -93,13 +94,16 @@ class Spread:
         self, request: Request, reply: Reply, refusal: Refusal | None = None
     ) -> Invocation:
         """Do what a schedule asks for, wherever its script is served; how it went."""
-        try:
-            return await self._dispatcher.invoke(request, reply, refusal)
-        except Elsewhere as elsewhere:
-            done = None
-            if request.scheduled is not None:
-                done = await self._errands.call(elsewhere.place, request.scheduled, request.ray)
-            return done or await self._refuse(request, reply)
+        for _ in range(TRIES):
+            try:
+                return await self._dispatcher.invoke(request, reply, refusal)
+            except Elsewhere as elsewhere:
+                scheduled, place = request.scheduled, elsewhere.place
+                if scheduled is not None and self._cells.takes(place):
+                    # Whatever becomes of it: nothing is called twice.
+                    done = await self._errands.call(place, scheduled, request.ray)
+                    return done or await self._refuse(request, reply)
+        return await self._refuse(request, reply)
 
     async def _refuse(self, request: Request, reply: Reply) -> Invocation:
         refusal = LoadShed("The process that serves this worker takes no more requests.")

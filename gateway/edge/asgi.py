@@ -22,6 +22,8 @@ from gateway.model.invocation import Invocation
 
 # Hop-by-hop fields, which a tenant sees only where the hop is made for it.
 _UPGRADE_FIELDS: HeaderList = [(b"upgrade", b"websocket"), (b"connection", b"Upgrade")]
+TRIES = 3
+"""How often it is asked where a request belongs that could not be handed on."""
 _random_bits = random.SystemRandom().getrandbits
 
 
@@ -49,8 +51,10 @@ class Connection(Protocol):
 class Departures(Protocol):
     """Where what another process is to serve goes (gateway.edge.moving)."""
 
-    async def send(self, place: int, scope: dict[str, Any], receive: Receive, send: Send) -> bool:
-        """Have a request served there; False when it was not."""
+    async def send(
+        self, place: int, scope: dict[str, Any], receive: Receive, send: Send
+    ) -> bool | None:
+        """Have a request served there; False when it was not, None when it may be tried again."""
 
 
 class Edge:
@@ -88,19 +92,36 @@ class Edge:
         try:
             await self._dispatcher.dispatch(request, reply)
         except Elsewhere as elsewhere:
-            await self._send_on(elsewhere.place, request, scope, receive, send)
+            await self._send_on(elsewhere.place, request, reply, scope, receive, send)
         finally:
             # It refers to the request, and the collector of cycles looks at no request.
             request.receive = None
 
     async def _send_on(
-        self, place: int, request: Request, scope: dict[str, Any], receive: Receive, send: Send
+        self,
+        place: int,
+        request: Request,
+        reply: AsgiReply,
+        scope: dict[str, Any],
+        receive: Receive,
+        send: Send,
     ) -> None:
         """Leave a request to another process, which records it; refuse it where that fails."""
-        if self.departures and await self.departures.send(place, scope, receive, send):
-            return
+        for _ in range(TRIES):
+            gone = self.departures and await self.departures.send(place, scope, receive, send)
+            if gone:
+                return
+            if gone is False:
+                break
+            try:
+                # The process may just have ended: whose is it now?
+                await self._dispatcher.dispatch(request, reply)
+            except Elsewhere as elsewhere:
+                place = elsewhere.place
+            else:
+                return
         refusal = LoadShed("The process that serves this worker takes no more requests.")
-        await self._dispatcher.reject(refusal, request, self._reply(request, receive, send))
+        await self._dispatcher.reject(refusal, request, reply)
 
     # Without a task, as long as nothing has to be waited for (gateway.edge.express)
 
@@ -125,15 +146,14 @@ class Edge:
             return None
         return self._dispatcher.board(request, on_news, on_turn)
 
-    async def resume(
-        self, ride: Ride, scope: dict[str, Any], receive: Receive, send: Send
-    ) -> None:
+    async def resume(self, ride: Ride, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve a request that was put in, from where it stands."""
         request = ride.invocation.request
+        reply = self._reply(request, receive, send)
         try:
-            await self._dispatcher.resume(ride, self._reply(request, receive, send))
+            await self._dispatcher.resume(ride, reply)
         except Elsewhere as elsewhere:
-            await self._send_on(elsewhere.place, request, scope, receive, send)
+            await self._send_on(elsewhere.place, request, reply, scope, receive, send)
 
     async def serve_late(
         self, invocation: Invocation, scope: dict[str, Any], receive: Receive, send: Send
@@ -143,7 +163,8 @@ class Edge:
         try:
             await self._dispatcher.serve_late(invocation, reply)
         except Elsewhere as elsewhere:
-            await self._send_on(elsewhere.place, invocation.request, scope, receive, send)
+            request = invocation.request
+            await self._send_on(elsewhere.place, request, reply, scope, receive, send)
 
     def _reply(self, request: Request, receive: Receive, send: Send) -> AsgiReply:
         reply = AsgiReply(send, receive, request.method, request.ray.encode(), self._cookies)

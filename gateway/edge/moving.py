@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import time
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.edge.connection import PIECE, HttpConnection
@@ -259,12 +260,19 @@ class ProxiedMovableConnection(ProxiedConnection, MovableConnection):
 class Departures:
     """Passes on what another process is to serve."""
 
-    def __init__(self, boxes: Mailboxes, errands: Errands) -> None:
+    def __init__(
+        self, boxes: Mailboxes, errands: Errands, takes: Callable[[int], bool] | None = None
+    ) -> None:
+        """``takes``: whether a process still takes anything; None: all do."""
         self._boxes = boxes
         self._errands = errands
+        self._takes = takes or (lambda _: True)
 
-    async def send(self, place: int, scope: dict[str, Any], receive: Any, send: Any) -> bool:
-        """Hand a request to a process, with its connection where it has one; whether it went."""
+    async def send(self, place: int, scope: dict[str, Any], receive: Any, send: Any) -> bool | None:
+        """Hand a request to a process, with its connection where it has one; whether it went.
+
+        None when it did not, and nothing of it is gone: it may be served by somebody else.
+        """
         reference = scope.get(MOVABLE)
         connection: MovableConnection | None = reference() if reference is not None else None
         moves = connection.moves if connection is not None else scope.get(MOVES, 0)
@@ -274,7 +282,9 @@ class Departures:
             if await self._move(connection, place, scope):
                 return True
             if UPGRADE in scope:
-                return False
+                return None
+        if not self._takes(place):
+            return None
         itself = isinstance(scope["client"], Itself)
         return await self._errands.ask(place, scope, receive, send, itself=itself)
 
@@ -290,14 +300,14 @@ class Departures:
         """Post it, once there is room in the box."""
         moved = connection.moved(len(data))
         deadline = time.monotonic() + POST_SECONDS
-        while not connection.is_gone:
+        while self._takes(place) and not connection.is_gone:
             if self._boxes.post_connection(place, moved, connection.descriptor, data):
                 return True
             left = deadline - time.monotonic()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._boxes.room(place), max(0.0, left))
             if left <= 0:
                 break
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._boxes.room(place), left)
         return False
 
 

@@ -19,7 +19,7 @@ import uvicorn
 from gateway.config import Http
 from gateway.edge.acceptor import Acceptor
 from gateway.edge.connection import HttpConnection
-from gateway.edge.moving import Brought, MovableConnection
+from gateway.edge.moving import Brought
 from gateway.processes.cells import Cells
 
 ROOM = 16_384
@@ -68,6 +68,7 @@ class Server(uvicorn.Server):
             app_state=self.lifespan.state,
             **more,
         )
+        cast("HttpConnection", made).retiring = self._retiring or self.should_exit
         return made
 
     # Connections that another process had
@@ -87,14 +88,9 @@ class Server(uvicorn.Server):
     async def _connect(self, sock: socket.socket, brought: Brought) -> None:
         loop = asyncio.get_running_loop()
         try:
-            await loop.connect_accepted_socket(partial(self._moved, brought), sock)
+            await loop.connect_accepted_socket(partial(self._connection, brought=brought), sock)
         except OSError:
             sock.close()
-
-    def _moved(self, brought: Brought) -> asyncio.Protocol:
-        connection = cast("MovableConnection", self._connection(brought=brought))
-        connection.retiring = self._retiring or self.should_exit
-        return connection
 
     def _open(self) -> int:
         return len(self.server_state.connections)

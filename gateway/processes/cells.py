@@ -174,6 +174,10 @@ class Cells:
         """For each process, whether it takes what others hand to it: 1 or 0."""
         return bytes(self._takers)
 
+    def takes(self, index: int) -> bool:
+        """Whether a process does."""
+        return bool(self._takers[index])
+
     def take(self, *, willing: bool) -> None:
         """Say whether this one does."""
         self._takers[self.index] = willing

@@ -157,11 +157,14 @@ class Errands:
 
     async def ask(
         self, place: int, scope: dict[str, Any], receive: Any, send: Any, *, itself: bool
-    ) -> bool:
-        """Have a request served there; False when it was not, and nothing was sent."""
+    ) -> bool | None:
+        """Have a request served there; False when it was not, and nothing was sent of an answer.
+
+        None when nothing was read of the request either.
+        """
         async with self._line(place) as line:
             if line is None:
-                return False
+                return None
             await line.say(_asked(scope, itself=itself))
             body = asyncio.create_task(_carry_in(line, receive))
             try:
