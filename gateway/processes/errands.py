@@ -168,7 +168,8 @@ class Errands:
             await line.say(_asked(scope, itself=itself))
             body = asyncio.create_task(_carry_in(line, receive))
             try:
-                return await _carry_out(line, send)
+                # Who is gone needs no answer: done, too.
+                return await _carry_out(line, send) or body.done()
             finally:
                 body.cancel()
 
