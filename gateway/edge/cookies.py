@@ -13,6 +13,8 @@ from gateway.config import Routing
 from gateway.model.http import HeaderList
 
 SET_COOKIE: Final = b"set-cookie"
+MAX_NOTES: Final = 8
+"""Cookies of one answer that are told of one by one."""
 # Browsers know the whole list; here are the names below which strangers most often live.
 _SECOND_LEVELS: Final = frozenset(
     "ac ad asn biz co com ed edu firm gen go gob gouv gov govt gv id ind info ltd me mil mod muni"
@@ -35,20 +37,27 @@ class CookieRule:
         """The fields without such cookies, and what to tell the tenant of each."""
         kept: HeaderList = []
         notes: list[str] = []
+        dropped = 0
         for field in headers:
             refused = self._refused(host, field[1]) if field[0] == SET_COOKIE else None
             if refused is None:
                 kept.append(field)
-            else:
+                continue
+            dropped += 1
+            if dropped <= MAX_NOTES:
                 name = field[1].partition(b"=")[0][:100].decode("utf-8", "replace")
                 notes.append(
                     f"Set-Cookie dropped: {name!r} is for the domain {refused[:253]!r}, "
                     f"and {host} may not set cookies there. Leave Domain out."
                 )
+        if dropped > MAX_NOTES:
+            notes.append(f"Set-Cookie dropped: {dropped - MAX_NOTES} more, for the same reason.")
         return kept, notes
 
     def _refused(self, host: str, cookie: bytes) -> str | None:
         """The Domain that is not allowed; None when there is none."""
+        if b"domain" not in cookie.lower():
+            return None
         for attribute in cookie.split(b";")[1:]:
             name, _, value = attribute.partition(b"=")
             if name.strip().lower() == b"domain":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.config import Routing
-from gateway.edge.cookies import CookieRule
+from gateway.edge.cookies import MAX_NOTES, CookieRule
 
 RULE = CookieRule(Routing(base_domain="apps.example.com", functions_domain="fn.example.net"))
 BELOW = "acme.apps.example.com"
@@ -68,6 +68,14 @@ def test_a_host_sets_no_cookies_for_others(host: str, domain: str) -> None:
     (note,) = notes
     assert "'session'" in note
     assert host in note
+
+
+def test_of_very_many_cookies_the_first_are_told_of() -> None:
+    bad = [(b"set-cookie", b"n%d=v; Domain=com" % number) for number in range(200)]
+    kept, notes = RULE.apply(BELOW, bad)
+    assert kept == []
+    assert len(notes) == MAX_NOTES + 1
+    assert f"{200 - MAX_NOTES} more" in notes[-1]
 
 
 def test_one_bad_domain_among_several_is_enough() -> None:
