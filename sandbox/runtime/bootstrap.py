@@ -59,8 +59,11 @@ def live(
     app_dir: str,
     bundle_dir: str,
     seal: Callable[[], None] | None,
-) -> None:
-    """Run an instance until it is told that nothing more comes. Raises what the runtime does."""
+) -> bool:
+    """Run an instance until it is told that nothing more comes; False when it serves nothing.
+
+    Raises what the runtime raises.
+    """
     # Until there is something to limit, the signal must not end the process.
     # Not of the module signal, whose enumerations would be memory of this process alone.
     _signal.signal(_signal.SIGXCPU, _signal.SIG_IGN)
@@ -76,11 +79,11 @@ def live(
     limit = CpuLimit(tracer.app_prefix)
     received = _receive(channel)
     if received is None:
-        return
+        return False
     init, content = received
     if init.compiles:
         bytecode.compile_all(channel, content, app_dir, init.modules)
-        return
+        return False
     server = Server(channel, loop, tracer, init.log_bytes)
     limit.server = server
     limit.install()
@@ -97,10 +100,11 @@ def live(
     loaded = failed or _load(server, limit, tracer, init, app_dir)
     if isinstance(loaded, Failed):
         channel.send(encode_struct(FrameType.FAILED, 0, loaded))
-        return
+        return False
     ready = Ready(loaded.kind, loaded.concurrent, loaded.handlers)
     channel.send(encode_struct(FrameType.READY, 0, ready))
     server.serve(loaded)
+    return True
 
 
 def _receive(channel: Channel) -> tuple[Init, Content] | None:

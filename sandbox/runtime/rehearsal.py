@@ -35,9 +35,16 @@ class Default(WorkerEntrypoint):
 _MAIN = "main.py"
 
 
-def whole_life(app_dir: str) -> bytes:
-    """Encode all that the gateway says to an instance in ``app_dir`` that lives shortly."""
-    source = _SOURCE.encode()
+def whole_lives(app_dir: str, packages: Sequence[str]) -> dict[str, bytes]:
+    """Encode all that the gateway says to instances that live shortly in ``app_dir``.
+
+    The first one is of a plain script, the others use one of the packages each.
+    """
+    scripts = {_NAME: _SOURCE, **dict(warmup.wanted(samples.SCRIPTS, packages))}
+    return {name: _whole_life(app_dir, script.encode()) for name, script in scripts.items()}
+
+
+def _whole_life(app_dir: str, source: bytes) -> bytes:
     code = bytecode.compiled(source, os.path.join(app_dir, _MAIN))
     init = Init([(_MAIN, len(source))], _MAIN, None, {}, _NAME, _NAME, bytecode=[len(code)])
     content = encode(FrameType.BODY, 0, code + source, END)

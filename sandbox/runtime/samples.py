@@ -179,6 +179,27 @@ def flask() -> Adapter:
     return WsgiAdapter(app)
 
 
+SCRIPTS = {
+    "fastapi": """
+from fastapi import FastAPI
+
+app = FastAPI()
+
+@app.get("/")
+async def root():
+    return {"hello": "world"}
+""",
+    "flask": """
+from flask import Flask
+
+app = Flask(__name__)
+
+@app.route("/")
+def root():
+    return "hello"
+""",
+}
+"""The smallest script for a distribution."""
 FRAMEWORKS: dict[str, Callable[[], Adapter]] = {
     "starlette": starlette,
     "fastapi": fastapi,

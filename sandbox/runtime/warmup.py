@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from sandbox.payloads import ExceptionRecord, RequestHead, decode_struct, encode_struct
 from sandbox.protocol import END, FROM_INSTANCE, Decoder, FrameType, encode
@@ -27,6 +28,7 @@ from sandbox.runtime.loop import Server
 from sandbox.runtime.trace import Tracer
 from sandbox.runtime.wireloop import WireLoop
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _STANDARD = (
@@ -84,10 +86,14 @@ def exercise_all(packages: Sequence[str]) -> None:
     """Serve the samples of the runtime and of the named frameworks."""
     for build in (samples.worker, samples.synchronous_worker, samples.wsgi):
         exercise("the runtime", build)
-    wanted = {_normal(package) for package in packages}
-    for package, build in samples.FRAMEWORKS.items():
-        if package in wanted:
-            exercise(package, build)
+    for package, build in wanted(samples.FRAMEWORKS, packages):
+        exercise(package, build)
+
+
+def wanted(by_package: Mapping[str, T], packages: Sequence[str]) -> list[tuple[str, T]]:
+    """Return what there is for the named packages."""
+    normal = {_normal(package) for package in packages}
+    return [(package, value) for package, value in by_package.items() if package in normal]
 
 
 def _normal(name: str) -> str:

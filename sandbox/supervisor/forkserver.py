@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import gc
 import importlib
+import itertools
+import logging
 import os
 import platform
 import secrets
@@ -33,6 +35,7 @@ from sandbox.jail import (
 from sandbox.supervisor import messages, outer, packing, reaper, scout
 from sandbox.supervisor.spawn import Birth, Entry, Recipe, become_instance, forget_supervisor
 
+logger = logging.getLogger(__name__)
 _WARMUP: Final = "sandbox.runtime.warmup"
 _REHEARSAL: Final = "sandbox.runtime.rehearsal"
 _BOOTSTRAP: Final = "sandbox.runtime.bootstrap"
@@ -181,9 +184,10 @@ def _load(
         change_uid=not config.insecure and not config.user_namespace,
         insecure=config.insecure,
     )
-    once = _scout(recipe, fork, directory) if fork is not None else ()
+    recipe = dataclasses.replace(recipe, address_space_bytes=this.address_space_bytes())
+    lives = _scout(config.packages, recipe, fork, directory) if fork is not None else [()]
     forget_supervisor()
-    _pack(config.packages, once)
+    _pack(config.packages, lives)
     recipe = dataclasses.replace(recipe, address_space_bytes=this.address_space_bytes())
     this.close()
     # What is frozen is not touched by the collectors of the children, so its pages stay shared.
@@ -191,20 +195,30 @@ def _load(
     return recipe
 
 
-def _scout(recipe: Recipe, fork: Callable[[], int], directory: str) -> Sequence[int]:
-    """Return the ids of the code that it takes to make an instance, and that runs in its life."""
+def _scout(
+    packages: Sequence[str], recipe: Recipe, fork: Callable[[], int], directory: str
+) -> list[tuple[int, ...]]:
+    """Return the ids of the code that it takes to make an instance, and that runs in its life.
+
+    First in that of a plain script, then in those that use one of the packages each.
+    """
 
     def serve(control: socket.socket, entry: Entry) -> None:
         known = dataclasses.replace(recipe, entry=entry)
         ForkServer(control, known, fork, directory).run_once()
 
     live = importlib.import_module(_BOOTSTRAP).live
-    said = importlib.import_module(_REHEARSAL).whole_life(mounts.APP)
-    return scout.ids(serve, live, said)
+    lives = importlib.import_module(_REHEARSAL).whole_lives(mounts.APP, packages)
+    found = []
+    for name, said in lives.items():
+        found.append(scout.ids(serve, live, said))
+        if not found[-1]:
+            logger.warning("no instance could be tried out", extra={"life": name})
+    return found
 
 
-def _pack(packages: Sequence[str], once: Sequence[int]) -> None:
-    """Arrange the memory that children will share; ``once`` are ids of code that each runs once."""
+def _pack(packages: Sequence[str], lives: Sequence[tuple[int, ...]]) -> None:
+    """Arrange the memory that children will share; ``lives`` are ids of the code that they run."""
     rehearsal = importlib.import_module(_REHEARSAL)
 
     def run() -> None:
@@ -213,7 +227,7 @@ def _pack(packages: Sequence[str], once: Sequence[int]) -> None:
 
     gc.collect()
     packing.fill()
-    packing.gather(run, once)
+    packing.gather(run, lives[0], itertools.chain.from_iterable(lives[1:]))
     rehearsal.settle(packages)
     packing.look_up()
     rehearsal.rehearse()

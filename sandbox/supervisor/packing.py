@@ -10,12 +10,11 @@ some there, are laid together, and so is their code.
 from __future__ import annotations
 
 import contextlib
-import dis
 import gc
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any, Final
 
@@ -30,7 +29,6 @@ _MOST_BYTES: Final = 8 << 20
 """Of one size: an interpreter that allocates in another way is left as it is."""
 _BYTES_HEADER: Final = b"".__sizeof__()
 _NAMES_OF: Final = type.__dict__["__dict__"].__get__
-_ASKING: Final = ("LOAD_ATTR", "LOAD_METHOD")
 _HOLDERS: Final = 2
 """Of a function, beside its modules and classes: our list, and who counts them."""
 _ATTRIBUTES: Final = (
@@ -88,14 +86,16 @@ def _numbers() -> Iterator[float]:
         number += 1.0
 
 
-def gather(run: Callable[[], None], once: Iterable[int] = ()) -> None:
+def gather(run: Callable[[], None], once: Collection[int] = (), seldom: Iterable[int] = ()) -> None:
     """Lay together the functions that ``run`` calls, and their code, the most often called first.
 
-    The functions whose code has one of the ids in ``once`` come last. Called after ``fill``; what
-    it leaves is for another ``fill``, and the interpreter has to adapt the code anew.
+    The functions whose code has one of the ids in ``once`` come next, as each child calls them, and
+    those in ``seldom`` last. Called after ``fill``; what it leaves is for another ``fill``, and the
+    interpreter has to adapt the code anew.
     """
     called, counts = _called_by(run)
-    counts.update(dict.fromkeys(once, 0))
+    never_run = set(once) - counts.keys()
+    counts.update(dict.fromkeys((*once, *seldom), 0))
     owners: dict[int, list[FunctionType]] = {}
     for each in gc.get_objects():
         if type(each) is FunctionType and id(each.__code__) in counts:
@@ -106,7 +106,7 @@ def gather(run: Callable[[], None], once: Iterable[int] = ()) -> None:
     for key, _ in counts.most_common():
         if sharing := owners.pop(key, None):
             code = _moved(called[key])
-            if not counts[key]:
+            if key in never_run:
                 _never_run.append(code)
             for each in sharing:
                 each.__code__ = code
@@ -136,9 +136,11 @@ def _move(functions: list[FunctionType]) -> None:
 def _places(wanted: Container[int]) -> dict[int, list[tuple[Any, str]]]:
     """In which modules and classes functions are to be found by which names, by their ids."""
     places: dict[int, list[tuple[Any, str]]] = {}
-    for owner in gc.get_objects():
-        # By their types: proxies claim other classes, and lazy modules load when they are asked.
-        if type(owner) is ModuleType or issubclass(type(owner), type):
+    objects = gc.get_objects()
+    # By their types: proxies claim other classes, and lazy modules load when they are asked.
+    kinds = {kind for kind in set(map(type, objects)) if issubclass(kind, type)} | {ModuleType}
+    for owner in objects:
+        if type(owner) in kinds:
             names = vars(owner) if type(owner) is ModuleType else _NAMES_OF(owner)
             for name, value in names.items():
                 if id(value) in wanted:
@@ -167,8 +169,7 @@ def look_up() -> None:
     another one was, and to the page of the name that was there before. So would it where more is
     held than is asked for.
     """
-    instructions = (each for code in _never_run for each in dis.get_instructions(code))
-    for name in {each.argval for each in instructions if each.opname in _ASKING}:
+    for name in {name for code in _never_run for name in code.co_names}:
         hasattr(ModuleType, name)
     _never_run.clear()
 

@@ -17,19 +17,22 @@ from typing import Any, Final
 from sandbox.supervisor import messages
 
 _ORDER: Final = messages.SpawnOrder(
-    order=0, memory_bytes=64 << 20, scratch_bytes=1 << 20, bundle_bytes=1 << 20, bundle_files=16
+    order=0, memory_bytes=32 << 20, scratch_bytes=1 << 20, bundle_bytes=1 << 20, bundle_files=16
 )
+_Entry = Callable[..., None]
 _MOST_BYTES: Final = 1 << 16
 _LOG: Final = 2
 _ID: Final = struct.Struct("=Q")
-_Live = Callable[..., None]
+_Live = Callable[..., bool]
 
 
-def ids(serve: Callable[[socket.socket, _Live], None], live: _Live, said: bytes) -> tuple[int, ...]:
+def ids(
+    serve: Callable[[socket.socket, _Entry], None], live: _Live, said: bytes
+) -> tuple[int, ...]:
     """Return the ids of the code that zygote and child run for an order; none when it fails.
 
     ``serve`` takes one order, starts what does as it is given, and waits for its end. The child
-    calls ``live``, which finds on the wire what is ``said``, and has to return.
+    calls ``live``, which finds on the wire what is ``said``, and tells whether all went well.
     """
     called: dict[int, None] = {}
 
@@ -38,9 +41,10 @@ def ids(serve: Callable[[socket.socket, _Live], None], live: _Live, said: bytes)
             called[id(frame.f_code)] = None
 
     def tell(wire_fd: int, **arguments: Any) -> None:
-        live(wire_fd, **arguments)
+        well = live(wire_fd, **arguments)
         sys.setprofile(None)
-        os.write(_LOG, b"".join(map(_ID.pack, called))[:_MOST_BYTES])
+        if well:
+            os.write(_LOG, b"".join(map(_ID.pack, called))[:_MOST_BYTES])
 
     def watched(control: socket.socket) -> None:
         sys.setprofile(note)

@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from sandbox import HostUnfit, Supervisor, SupervisorSettings
+
 SCRIPT = """
 import gc, sys
 from sandbox.supervisor import packing
@@ -63,7 +67,8 @@ for number in range(200):
     modules.append(module)
 packing.fill()
 once = modules[::10]
-packing.gather(lambda: None, [id(module.f.__code__) for module in once] + [id(modules)])
+ids = [id(module.f.__code__) for module in once]
+packing.gather(lambda: None, ids[::2] + [id(modules)], iter(ids[1::2]))
 pages = {id(module.f.__code__) >> 12 for module in once}
 assert len(pages) <= 5, len(pages)
 assert [module.f(number) for number, module in enumerate(modules)] == list(range(1, 201))
@@ -153,9 +158,11 @@ def live(wire_fd, *, said=b"", **_arguments):
         said += os.read(wire_fd, 5)
     assert said == b"hello"
     socket.has_dualstack_ipv6()
+    return True
 
 open_before = os.listdir("/proc/self/fd")
 assert scout.ids(serve, live, b"wrong") == ()
+assert scout.ids(serve, lambda *_, **__: False, b"") == ()
 ids = scout.ids(serve, live, b"hello")
 for function in (spawn.become_instance, spawn._settle, socket.has_dualstack_ipv6):
     assert id(function.__code__) in ids, function  # in the child
@@ -177,17 +184,24 @@ from sandbox.protocol import FROM_INSTANCE, Decoder, FrameType
 warmup.preload([])
 os.makedirs(sys.argv[1])
 os.chdir(sys.argv[1])
-ours, theirs = socket.socketpair()
-ours.sendall(rehearsal.whole_life(sys.argv[1]))
-if (pid := os.fork()) == 0:
-    bootstrap.live(theirs.detach(), sys.argv[1], ".", None)
-    os._exit(17)
-theirs.close()
-said = b"".join(iter(lambda: ours.recv(1 << 16), b""))
-ours.close()
-kinds = [frame.type for frame in Decoder(FROM_INSTANCE).feed(said)]
-assert kinds == [FrameType.HELLO, FrameType.READY, FrameType.ANSWER], kinds
-assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 17
+lives = rehearsal.whole_lives(sys.argv[1], ["FastAPI", "flask", "another"])
+assert list(lives) == ["rehearsal", "fastapi", "flask"]
+lives = list(lives.values())
+lives.append(lives[0].replace(b"fetch", b"fitch"))
+for number, life in enumerate(lives):
+    ours, theirs = socket.socketpair()
+    ours.sendall(life)
+    if (pid := os.fork()) == 0:
+        os._exit(17 if bootstrap.live(theirs.detach(), sys.argv[1], ".", None) else 18)
+    theirs.close()
+    said = b"".join(iter(lambda: ours.recv(1 << 16), b""))
+    ours.close()
+    frames = Decoder(FROM_INSTANCE).feed(said)
+    kinds = [frame.type for frame in frames]
+    served = kinds[:2] == [FrameType.HELLO, FrameType.READY] and len(kinds) > 2
+    assert served == (number < 3) and FrameType.EXCEPTION not in kinds, frames
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == (17 if served else 18)
+    os.remove(f"{sys.argv[1]}/main.py")
 """
 
 
@@ -215,8 +229,21 @@ def test_a_scout_tells_what_code_an_order_takes_and_one_that_fails_tells_nothing
     _run(SCOUT, str(directory))
 
 
-def test_what_a_scout_is_told_is_a_whole_life(tmp_path: Path) -> None:
+def test_what_scouts_are_told_is_a_whole_life(tmp_path: Path) -> None:
     _run(LIFE, str(tmp_path / "app"))
+
+
+@pytest.mark.anyio
+@pytest.mark.isolation
+async def test_scouts_of_a_zygote_come_back(capfd: pytest.CaptureFixture[str]) -> None:
+    supervisor = Supervisor(SupervisorSettings(packages=("flask",)))
+    try:
+        await supervisor.start()
+    except HostUnfit as error:
+        pytest.skip(str(error))
+    finally:
+        await supervisor.close()
+    assert "tried out" not in capfd.readouterr().err
 
 
 def _run(script: str, *arguments: str) -> None:
