@@ -139,4 +139,5 @@ class Spares:
 
 
 def _is_good(spare: Sandbox) -> bool:
-    return not spare.outdated and not spare.exited.done()
+    # It may be gone, or be about to go with its zygote, and nobody has been told why yet.
+    return not (spare.outdated or spare.orphaned or spare.is_over)

@@ -224,14 +224,14 @@ async def due(node: Observed, name: str, called: list[bytes]) -> None:
     called.append(done.outcome.encode())
 
 
-async def nothing_held(node: Observed, at: int) -> None:
-    """Wait until all is given back, as it must be in moments."""
-    for _ in range(400):
+async def nothing_held(node: Observed, at: int, tasks: int = 1 << 30) -> None:
+    """Wait until all is given back, as it must be in moments, and as few tasks are left."""
+    for _ in range(4000):
         held = {what: found for what, found in node.held().items() if found}
-        if not held:
+        if not held and len(asyncio.all_tasks()) <= tasks:
             return
         await asyncio.sleep(0.005)
-    raise AssertionError(f"cancelled at suspension {at}: still held: {held}")
+    raise AssertionError(f"at suspension {at}: still held: {held}, {asyncio.all_tasks()}")
 
 
 def whole(sent: list[bytes]) -> bool:
@@ -261,8 +261,7 @@ async def cancel_everywhere(
         sent: list[bytes] = []
         work = CancelledAt(begin(node, name, sent), at)
         await work.run()
-        await nothing_held(node, at)
-        assert len(asyncio.all_tasks()) <= tasks + 2
+        await nothing_held(node, at, tasks + 2)
         if work.suspensions < at:
             assert complete(sent)
             return at

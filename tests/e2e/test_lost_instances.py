@@ -93,9 +93,12 @@ def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
 
 @pytest.fixture(autouse=True)
 def forgiven(doomed: Doomed) -> None:
-    """Not one test's zygotes count as too many for the next."""
+    """Neither zygotes nor deaths of one test count for the next."""
     supervisor: Any = doomed.node.supervisor
     supervisor._launches.clear()
+    turns: Any = doomed.node.pool._turns
+    for account in turns._accounts.values():
+        account.debt = 0.0
 
 
 def get(name: str, path: str = "/") -> bytes:
@@ -194,13 +197,13 @@ class Killer:
         return sandbox
 
     def _kill(self, sandbox: Sandbox) -> None:
+        # Stopped, it takes its code and does not come to be ready.
+        os.kill(sandbox.pid, signal.SIGSTOP)
         if self._who == "zygote":
             self._doomed.kill_zygote()
         elif self._who == "instance":
             os.kill(sandbox.pid, signal.SIGKILL)
         else:
-            # Stopped, it takes its code and does not come to be ready.
-            os.kill(sandbox.pid, signal.SIGSTOP)
             asyncio.get_running_loop().call_later(0.1, os.kill, sandbox.pid, signal.SIGKILL)
 
 
