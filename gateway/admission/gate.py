@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 
+from gateway.admission.bodies import MIB, Bodies
 from gateway.errors import BodyTooLarge, LoadShed, Suspended
 from gateway.model.http import Request
 from gateway.model.route import Route
@@ -15,7 +16,6 @@ from gateway.model.script import TenantStatus
 
 QUEUE_FACTOR = 10
 """A tenant's queue holds this many requests for each of its concurrency slots."""
-MIB = 1 << 20
 
 
 class _Tenant:
@@ -31,20 +31,36 @@ class _Tenant:
 class Permit:
     """A held slot; leaving the ``async with`` gives it back."""
 
-    __slots__ = ("_gate", "_held", "_request", "_route")
+    __slots__ = ("_early", "_gate", "_held", "_request", "_route")
 
     def __init__(self, gate: Gate, request: Request, route: Route, *, held: bool) -> None:
         self._gate = gate
         self._request = request
         self._route = route
         self._held = held
+        self._early = False
+        """It went in before its body came."""
 
     async def __aenter__(self) -> None:
-        if not self._held:
+        if self._held:
+            return
+        self._gate.check(self._request, self._route)
+        bodies, tenant = self._gate.bodies, self._route.tenant
+        self._early = await bodies.enter(self._request, tenant, self._route.limits)
+        try:
             await self._gate.enter(self._request, self._route)
+        except BaseException:
+            self._leave_body()
+            raise
 
     async def __aexit__(self, *_: object) -> None:
+        self._leave_body()
         self._gate.leave(self._route.tenant, websocket=self._request.websocket)
+
+    def _leave_body(self) -> None:
+        if self._early:
+            self._early = False
+            self._gate.bodies.leave(self._route.tenant)
 
 
 class Gate:
@@ -53,6 +69,8 @@ class Gate:
     def __init__(self, *, queue_seconds: float) -> None:
         self._queue_seconds = queue_seconds
         self._tenants: dict[str, _Tenant] = {}
+        self.bodies = Bodies()
+        """Requests whose bodies have not come."""
 
     def admit(self, request: Request, route: Route, *, entered: bool = False) -> Permit:
         """The permit to enter with ``async with``, which waits for a slot unless it is held.
@@ -73,14 +91,18 @@ class Gate:
         tenant.in_flight += 1
         return True
 
-    async def enter(self, request: Request, route: Route) -> None:
-        """Take a slot of the tenant's; see ``admit``."""
+    def check(self, request: Request, route: Route) -> None:
+        """Raise what a request is refused for whoever else is there: Suspended, BodyTooLarge."""
         limits = route.limits
         if route.status is not TenantStatus.ACTIVE:
             raise Suspended("This worker has been suspended by the platform's operator.")
         length = request.content_length
         if length is not None and length > limits.body_mb * MIB:
             raise BodyTooLarge(f"The plan allows request bodies up to {limits.body_mb} MB.")
+
+    async def enter(self, request: Request, route: Route) -> None:
+        """Take a slot of the tenant's; see ``admit``."""
+        limits = route.limits
         if request.websocket:
             if not self._take_socket(route.tenant, limits.websockets):
                 raise LoadShed(f"The plan allows {limits.websockets} WebSockets at once.")

@@ -10,7 +10,7 @@ from gateway.bindings.hops import SCOPE_KEY, Hops
 from gateway.config import Config
 from gateway.dispatch import Dispatcher, Ride
 from gateway.edge.cookies import CookieRule
-from gateway.edge.cycle import ANNOUNCED, REFUSAL, UPGRADE
+from gateway.edge.cycle import ANNOUNCED, REFUSAL, UPGRADE, arrival_of
 from gateway.edge.express import Answers
 from gateway.edge.handshake import check_offer
 from gateway.edge.head import Head, HeadReader, LastHead, Peer
@@ -49,7 +49,7 @@ class Connection(Protocol):
 
 
 class Departures(Protocol):
-    """Where what another process is to serve goes (gateway.edge.moving)."""
+    """Where what another process is to serve goes (gateway.edge.departures)."""
 
     async def send(
         self, place: int, scope: dict[str, Any], receive: Receive, send: Send
@@ -189,6 +189,7 @@ class Edge:
         )
         if head.has_body:
             request.receive = _body_reader(scope, receive, request)
+            request.arrival = arrival_of(receive)
         return request
 
 

@@ -8,7 +8,7 @@ from typing import Any, cast
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from gateway.edge.cork import CorkedTransport
-from gateway.errors import Refusal
+from gateway.errors import ClientDisconnected, Refusal
 from gateway.model.http import HeaderList
 
 UPGRADE = "waypost.upgrade"
@@ -17,6 +17,9 @@ ANNOUNCED = "waypost.announced"
 """Key of the ASGI scope under which the connection says how long the chunk is that comes now."""
 REFUSAL = "waypost.refusal"
 """Key of the ASGI scope under which the connection says why it refuses a request."""
+
+ENOUGH = 8 * 1024
+"""Bytes of a body that need not be whole: who sends them does not drip."""
 
 
 class CarefulCycle(RequestResponseCycle):
@@ -33,6 +36,30 @@ class CarefulCycle(RequestResponseCycle):
         self.begun = True
         message = await super().receive()
         return {"type": "http.disconnect"} if self.broken else message
+
+    @property
+    def arrived(self) -> bool:
+        """Whether there is nothing of the request's body to wait for, or enough of it has come."""
+        ended = self.broken or self.disconnected or self.response_complete
+        return ended or not self.more_body or len(self.body) >= ENOUGH
+
+    async def arrive(self, most: int) -> None:
+        """Return once that is so, or more than ``most`` bytes are announced.
+
+        Raises ClientDisconnected, or what the body is refused for.
+        """
+        scope = cast("dict[str, Any]", self.scope)
+        if self.waiting_for_100_continue:
+            self.waiting_for_100_continue = False
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while not self.arrived and scope.get(ANNOUNCED, 0) <= most:
+            self.flow.resume_reading()
+            await self.message_event.wait()
+            self.message_event.clear()
+        # For who reads the body.
+        self.message_event.set()
+        if self.broken or self.disconnected:
+            raise scope.get(REFUSAL) or ClientDisconnected()
 
     async def send(self, message: Any) -> None:
         """As ASGI says, with an answer to HTTP/1.0 that tells no length ended by the end of the
@@ -70,6 +97,12 @@ class CarefulCycle(RequestResponseCycle):
             await super().send_500_response()
             return
         await send_plain(cast("dict[str, Any]", self.scope)[REFUSAL], self.send)
+
+
+def arrival_of(receive: object) -> CarefulCycle | None:
+    """Where the body that ``receive`` reads arrives, if it is this connection's own."""
+    cycle = getattr(receive, "__self__", None)
+    return cycle if isinstance(cycle, CarefulCycle) else None
 
 
 def write_body_now(cycle: object, pieces: list[memoryview], size: int) -> bool:

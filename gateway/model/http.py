@@ -15,6 +15,18 @@ MAX_HOPS: Final = 16
 """Workers that one request may go through, each asked by the one before."""
 
 
+class Arrival(Protocol):
+    """The body of a request on its way."""
+
+    @property
+    def arrived(self) -> bool:
+        """Whether there is nothing of it to wait for, or enough of it has come."""
+
+    async def arrive(self, most: int) -> None:
+        """Return once that is so, or more than ``most`` bytes are announced. Raises Refusal, or
+        ClientDisconnected."""
+
+
 class Request(msgspec.Struct, gc=False):
     """An HTTP request as it came in, cleaned by the edge. Bodies stay streams."""
 
@@ -45,6 +57,8 @@ class Request(msgspec.Struct, gc=False):
     receive: Callable[[], Awaitable[tuple[bytes, bool]]] | None = None
     """Reads the next body chunk: (bytes, more to come). None when the request has no body.
     Raises ClientDisconnected when the client is gone."""
+    arrival: Arrival | None = None
+    """Whether the body has come; None where there is none, or nobody can tell."""
     scheduled: Scheduled | None = None
     """No client asks, a schedule does: what the client would have said is empty."""
     announced: int = 0
