@@ -9,7 +9,8 @@ from functools import partial
 from typing import Any, Final
 
 from gateway.edge.asgi import TRIES
-from gateway.edge.moving import Brought, Departures, as_came
+from gateway.edge.departures import Departures, as_came
+from gateway.edge.moving import Brought
 from gateway.edge.server import Server
 from gateway.errors import Elsewhere, LoadShed, Refusal
 from gateway.model.http import Reply, Request

@@ -9,26 +9,20 @@ take its connection along is sent as an errand.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import time
 import weakref
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from gateway.edge.connection import PIECE, HttpConnection
-from gateway.edge.cycle import UPGRADE, CarefulCycle
+from gateway.edge.cycle import CarefulCycle
 from gateway.edge.proxied import ProxiedConnection
 from gateway.edge.proxy_header import Itself
-from gateway.processes.errands import ITSELF, MOVES, POST_SECONDS, Errands
-from gateway.processes.mailbox import MAX_BYTES, Mailboxes, Moved
+from gateway.processes.mailbox import MAX_BYTES, Moved
 
 if TYPE_CHECKING:
     from gateway.model.http import HeaderList
 
 MOVABLE: Final = "waypost.movable"
 """Key of the ASGI scope under which a connection stands that may be handed over, weakly."""
-MAX_MOVES: Final = 4
-"""How often a request is passed on: more often only while processes come and go."""
 MAX_CUTS: Final = 8
 """Places in a chunked body that are taken for its end, at once: the rest of them may be content."""
 _END: Final = b"\r\n\r\n"
@@ -225,6 +219,11 @@ class MovableConnection(HttpConnection):
         return Moved(client, itself, secure, self.moves + 1, size, None)
 
     @property
+    def is_read(self) -> bool:
+        """Some of the body of the request whose turn it is may have been read."""
+        return isinstance(self._running, CarefulCycle) and self._running.begun
+
+    @property
     def is_gone(self) -> bool:
         """The client is, or the connection is about to be closed."""
         running = self._running
@@ -255,64 +254,3 @@ class ProxiedMovableConnection(ProxiedConnection, MovableConnection):
         if self._brought is not None:
             self._header = None
             self.settle_in()
-
-
-class Departures:
-    """Passes on what another process is to serve."""
-
-    def __init__(
-        self, boxes: Mailboxes, errands: Errands, takes: Callable[[int], bool] | None = None
-    ) -> None:
-        """``takes``: whether a process still takes anything; None: all do."""
-        self._boxes = boxes
-        self._errands = errands
-        self._takes = takes or (lambda _: True)
-
-    async def send(self, place: int, scope: dict[str, Any], receive: Any, send: Any) -> bool | None:
-        """Hand a request to a process, with its connection where it has one; whether it went.
-
-        None when it did not, and nothing of it is gone: it may be served by somebody else.
-        """
-        reference = scope.get(MOVABLE)
-        connection: MovableConnection | None = reference() if reference is not None else None
-        moves = connection.moves if connection is not None else scope.get(MOVES, 0)
-        if moves >= MAX_MOVES:
-            return False
-        if connection is not None:
-            if await self._move(connection, place, scope):
-                return True
-            if UPGRADE in scope:
-                return None
-        if not self._takes(place):
-            return None
-        itself = isinstance(scope["client"], Itself)
-        return await self._errands.ask(place, scope, receive, send, itself=itself)
-
-    async def _move(self, connection: MovableConnection, place: int, scope: dict[str, Any]) -> bool:
-        data = await connection.pack(scope)
-        if data is not None and await self._post(connection, place, data):
-            connection.leave()
-            return True
-        connection.unpack()
-        return False
-
-    async def _post(self, connection: MovableConnection, place: int, data: bytes) -> bool:
-        """Post it, once there is room in the box."""
-        moved = connection.moved(len(data))
-        deadline = time.monotonic() + POST_SECONDS
-        while self._takes(place) and not connection.is_gone:
-            if self._boxes.post_connection(place, moved, connection.descriptor, data):
-                return True
-            left = deadline - time.monotonic()
-            if left <= 0:
-                break
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._boxes.room(place), left)
-        return False
-
-
-def as_came(scope: dict[str, Any]) -> dict[str, Any]:
-    """The scope of an errand, with its client as the connection had it."""
-    if scope.get(ITSELF) and scope["client"] is not None:
-        scope["client"] = Itself(*scope["client"])
-    return scope

@@ -18,7 +18,8 @@ import uvloop
 
 from gateway.config import Http
 from gateway.edge.cycle import UPGRADE, send_plain, with_refusals
-from gateway.edge.moving import Brought, Departures, as_came
+from gateway.edge.departures import Departures, as_came
+from gateway.edge.moving import Brought
 from gateway.edge.proxy_header import Itself
 from gateway.edge.server import Server
 from gateway.errors import LoadShed
