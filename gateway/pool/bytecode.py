@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ from sandbox import (
     Sandbox,
     SandboxError,
     SandboxSpec,
+    SpawnLost,
     Supervisor,
     Watchdog,
     payloads,
@@ -45,6 +47,8 @@ MAX_WAITING: Final = 1000
 """Versions that wait to be compiled; one that finds no place is offered again when it starts."""
 DELAY_SECONDS: Final = 1.0
 """A version that has just started serves its first requests in peace."""
+END_SECONDS: Final = 5.0
+"""A process that has said its last is gone so soon."""
 WALL_NS: Final = 120_000_000_000
 """The compiler gives way to all others, and may take long."""
 _ROOM: Final = SandboxSpec(memory_bytes=256 * MIB, scratch_bytes=0, bundle_bytes=0, bundle_files=0)
@@ -179,7 +183,10 @@ class Compiler:
             for module in modules:
                 transport.writelines(frames_of(module.content))
             transport.write(protocol.encode(FrameType.BODY, 0, b"", protocol.END))
-            return await answer.whole
+            whole = await answer.whole
+            if answer.cut and meter.killed_for is None:
+                await _insist_on_own_end(sandbox)
+            return whole
         finally:
             meter.end(charge)
             transport.abort()
@@ -193,6 +200,8 @@ class _Answer(asyncio.Protocol):
         self._decoder = protocol.Decoder({FrameType.BODY: protocol.CHUNK})
         self._received = bytearray()
         self._left = most
+        self.cut = False
+        """It ended before it had said all."""
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -216,6 +225,7 @@ class _Answer(asyncio.Protocol):
 
     def connection_lost(self, _error: Exception | None) -> None:
         """The process is gone, or what it said is enough."""
+        self.cut = not self.whole.done()
         self._end()
 
     def _end(self) -> None:
@@ -223,6 +233,16 @@ class _Answer(asyncio.Protocol):
             self._transport.pause_reading()
         if not self.whole.done():
             self.whole.set_result(bytes(self._received))
+
+
+async def _insist_on_own_end(sandbox: Sandbox) -> None:
+    """Raise SpawnLost when it was killed by somebody else: the next one may well come to an end."""
+    try:
+        status = await asyncio.wait_for(asyncio.shield(sandbox.exited), END_SECONDS)
+    except TimeoutError:
+        return
+    if status.signal == signal.SIGKILL and not status.out_of_memory:
+        raise SpawnLost(f"the compiling process {status.describe()}")
 
 
 def frames_of(content: bytes) -> list[bytes]:

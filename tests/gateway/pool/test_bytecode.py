@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import sys
 
 import pytest
 
-from gateway.model.script import Bytecode, Module
+from gateway.model.script import Bytecode, Module, ScriptKey, Version
 from gateway.pool import bytecode
-from gateway.pool.bytecode import INTERPRETER
-from sandbox import protocol
+from gateway.pool.bytecode import INTERPRETER, WORTH_BYTES, Compiler
+from sandbox import (
+    HostUnfit,
+    Sandbox,
+    SandboxSpec,
+    SpawnLost,
+    Supervisor,
+    SupervisorSettings,
+    Watchdog,
+    protocol,
+)
 from sandbox.protocol import END, FrameType, encode
 
 pytestmark = pytest.mark.anyio
@@ -79,3 +90,56 @@ async def test_a_compiler_that_dies_leaves_what_it_said_before() -> None:
     answer.data_received(encode(BODY, 0, b"before"))
     answer.connection_lost(None)
     assert await asyncio.wait_for(answer.whole, 30) == b"before"
+
+
+class Shelf:
+    """Keeps one version, and what it was compiled to."""
+
+    def __init__(self, version: Version) -> None:
+        self._version = version
+        self.kept: Bytecode | None = None
+
+    async def get_version(self, version_id: str) -> Version | None:
+        return self._version
+
+    async def put_bytecode(self, version_id: str, bytecode: Bytecode) -> None:
+        self.kept = bytecode
+
+    async def get_bytecode(self, version_id: str, interpreter: str) -> Bytecode | None:
+        return self.kept
+
+
+@pytest.mark.isolation
+async def test_of_a_compiler_that_somebody_kills_nothing_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = Module("main.py", "text/x-python", b"x = 1\n" * WORTH_BYTES)
+    key = ScriptKey("production", "acme")
+    version = Version(
+        id="v", key=key, tenant="acme", etag="", created_ms=0, main_module="main.py",
+        modules=(source,),
+    )  # fmt: skip
+    shelf, supervisor, watchdog = Shelf(version), Supervisor(SupervisorSettings()), Watchdog()
+    spawn = supervisor.spawn
+
+    async def spawn_and_kill(spec: SandboxSpec) -> Sandbox:
+        sandbox = await spawn(spec)
+        os.kill(sandbox.pid, signal.SIGKILL)
+        return sandbox
+
+    compiler = Compiler(supervisor, watchdog, shelf, cpu_ms=10_000, max_bytes=1 << 20)
+    try:
+        await supervisor.start()
+        monkeypatch.setattr(supervisor, "spawn", spawn_and_kill)
+        with pytest.raises(SpawnLost):
+            await compiler._compile("v")
+        assert shelf.kept is None
+        monkeypatch.undo()
+        await compiler._compile("v")
+        assert shelf.kept is not None
+        assert shelf.kept.content
+    except HostUnfit as error:
+        pytest.skip(str(error))
+    finally:
+        await supervisor.close()
+        watchdog.close()
