@@ -203,7 +203,7 @@ class Node:
             stack, self.config, self.supervisor, store, self.metrics, told, self.cells
         )
         if self.cells is not None and self.boxes is not None:
-            self.spread = Spread(self.rooms, self.cells, self.boxes)
+            self.spread = Spread(self.rooms, self.cells, self.boxes, self.metrics)
         return self.rooms
 
     def _services(

@@ -20,6 +20,7 @@ from gateway.edge.moving import MovableConnection, ProxiedMovableConnection
 from gateway.edge.proxied import ProxiedConnection
 from gateway.edge.server import Server, within_descriptors
 from gateway.processes.cells import Cells
+from gateway.processes.homes import LOOK_SECONDS
 
 TENANTS_DRAIN_SECONDS: Final = 30
 CONTROL_DRAIN_SECONDS: Final = 2
@@ -61,8 +62,10 @@ class Listeners:
         if cells is not None:
             most = -(-bounds.connections // cells.processes)
             bounds = msgspec.structs.replace(bounds, connections=most)
-            # What others post from here on waits for the server.
+            # What others post from here on waits for the server, which waits until they have let
+            # go of the instances that are to be here.
             cells.take(willing=True)
+            await asyncio.sleep(2 * LOOK_SECONDS)
         kind: Callable[..., HttpConnection] = MovableConnection if box else HttpConnection
         if bounds.proxy_protocol:
             proxies = TrustedProxies(config.routing.trusted_proxies)

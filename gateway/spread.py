@@ -24,6 +24,7 @@ from gateway.processes.errands import Errands, run_errand
 from gateway.processes.homes import Homes
 from gateway.processes.mailbox import Mail, Mailboxes, Moved
 from gateway.rooms import Rooms
+from gateway.telemetry.metrics import Metrics
 from gateway.triggers.reply import NoReply
 from gateway.triggers.schedules import request_of
 
@@ -36,7 +37,7 @@ LAST_MAIL_SECONDS: Final = 0.25
 class Spread:
     """What a process does with what belongs to another, and with what others bring."""
 
-    def __init__(self, rooms: Rooms, cells: Cells, boxes: Mailboxes) -> None:
+    def __init__(self, rooms: Rooms, cells: Cells, boxes: Mailboxes, metrics: Metrics) -> None:
         self._dispatcher = rooms.dispatcher
         self._edge = rooms.edge
         self._pool = rooms.pool
@@ -46,7 +47,9 @@ class Spread:
         self._errands = Errands(boxes)
         self._watching: asyncio.Task[None] | None = None
         rooms.dispatcher.homes = self._homes
-        rooms.edge.departures = Departures(boxes, self._errands, cells.takes)
+        rooms.edge.departures = Departures(
+            boxes, self._errands, takes=cells.takes, count=metrics.handed_on
+        )
 
     # What others bring
 

@@ -22,12 +22,19 @@ class Departures:
     """Passes on what another process is to serve."""
 
     def __init__(
-        self, boxes: Mailboxes, errands: Errands, takes: Callable[[int], bool] | None = None
+        self,
+        boxes: Mailboxes,
+        errands: Errands,
+        *,
+        takes: Callable[[int], bool],
+        count: Callable[[str], None],
     ) -> None:
-        """``takes``: whether a process still takes anything; None: all do."""
+        """``takes``: whether a process still takes anything. ``count`` is told how a request goes:
+        with its ``connection``, or as an ``errand``."""
         self._boxes = boxes
         self._errands = errands
-        self._takes = takes or (lambda _: True)
+        self._takes = takes
+        self._count = count
 
     async def send(self, place: int, scope: dict[str, Any], receive: Any, send: Any) -> bool | None:
         """Hand a request to a process, with its connection where it has one; whether it went.
@@ -43,11 +50,13 @@ class Departures:
             if connection.is_read:
                 return False
             if await self._move(connection, place, scope):
+                self._count("connection")
                 return True
             if UPGRADE in scope:
                 return None
         if not self._takes(place):
             return None
+        self._count("errand")
         itself = isinstance(scope["client"], Itself)
         return await self._errands.ask(place, scope, receive, send, itself=itself)
 

@@ -102,6 +102,12 @@ STOPS: Final = Definition(
 REFUSED: Final = Definition(
     "waypost_refused_total", "counter", "Requests that led to no script.", ("code",)
 )
+HANDED: Final = Definition(
+    "waypost_handed_on_total",
+    "counter",
+    "Requests that another process of the node serves: with their connection, or without.",
+    ("how",),
+)
 INSECURE: Final = Definition(
     "waypost_sandbox_insecure", "gauge", "1 when tenant code runs without a jail."
 )
@@ -113,7 +119,8 @@ BUILD: Final = Definition(
 )
 DEFINITIONS: Final = (
     REQUESTS, RUNS, CPU, WALL, QUEUE, IN_TURN, SUBREQUESTS, COLD, BYTES_IN, BYTES_OUT, EXCEPTIONS,
-    LOG_BYTES, INSTANCES, SOCKETS, MESSAGES, LAG, STARTS, STOPS, REFUSED, INSECURE, LEVEL, BUILD,
+    LOG_BYTES, INSTANCES, SOCKETS, MESSAGES, LAG, STARTS, STOPS, REFUSED, HANDED, INSECURE, LEVEL,
+    BUILD,
 )  # fmt: skip
 """Every metric of this file; documentation is checked against it."""
 
@@ -154,6 +161,7 @@ class Metrics(Observer):
         self._lag = Buckets(LAG_BOUNDS)
         self._stops: dict[str, int] = {}
         self._refused: dict[str, int] = {}
+        self._handed: dict[str, int] = {}
         self.registry = CollectorRegistry()
         """Other rooms may register collectors of their own."""
         ProcessCollector(registry=self.registry)
@@ -169,6 +177,10 @@ class Metrics(Observer):
         if self._gone and self._went_after(invocation.started_ns, route.key, route.tenant):
             return
         self._of(route.key, route.tenant).add(invocation)
+
+    def handed_on(self, how: str) -> None:
+        """Count a request that another process serves; ``how`` it goes there is one of few."""
+        self._handed[how] = self._handed.get(how, 0) + 1
 
     def instance_started(self, key: ScriptKey, tenant: str, start_ns: int) -> None:
         """One more instance, and how long it took."""
@@ -275,7 +287,8 @@ class Metrics(Observer):
             yield f"{INSTANCES.name}{{{labels}}} {count}\n"
         yield _head(LAG) + _histogram(LAG.name, "", self._lag)
         yield _head(STARTS) + _histogram(STARTS.name, "", self._starts)
-        for definition, counts in ((STOPS, self._stops), (REFUSED, self._refused)):
+        by_value = ((STOPS, self._stops), (REFUSED, self._refused), (HANDED, self._handed))
+        for definition, counts in by_value:
             yield _head(definition)
             for value, count in counts.copy().items():
                 yield f"{definition.name}{{{_labels(definition.labels, (value,))}}} {count}\n"

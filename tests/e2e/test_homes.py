@@ -199,6 +199,8 @@ def test_every_request_is_counted_once(node: Served) -> None:
             assert connection.answer().status == 200
     wait_until(lambda: series(node, "waypost_requests_total", "a") >= before + 20)
     assert series(node, "waypost_requests_total", "a") == before + 20
+    page = httpx.get(f"{node.facts['api']}/metrics", timeout=60).text
+    assert 'waypost_handed_on_total{how="connection"} ' in page
 
 
 def test_a_new_version_is_what_the_next_request_gets(node: Served) -> None:

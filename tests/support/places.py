@@ -36,7 +36,10 @@ class Place:
 
     def __init__(self, boxes: Mailboxes, number: int, sock: socket.socket, kind: Any) -> None:
         self.number = number
-        self.departures = Departures(boxes, Errands(boxes))
+        self.how: list[str] = []
+        self.departures = Departures(
+            boxes, Errands(boxes), takes=lambda _: True, count=self.how.append
+        )
         self.moves = 0
         self.errands = 0
         self._boxes = boxes

@@ -180,6 +180,8 @@ def test_a_request_whose_start_is_not_known_is_served_without_its_connection(nod
         connection.send(get(2, "/last"))
         served(connection, 2, "/last")
     assert node.errands in (before, before + 1)
+    told = [how for place in node.all for how in place.how]
+    assert (told.count("errand"), told.count("connection")) == (node.errands, node.moves)
 
 
 def test_what_a_proxy_said_goes_along(behind: Places) -> None:

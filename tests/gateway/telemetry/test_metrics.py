@@ -196,6 +196,7 @@ def test_every_definition_is_exposed_under_its_name(build: Build) -> None:
     metrics.invocation(build(script=None, code="c"))
     metrics.instance_started(ScriptKey("production", "acme-shop"), "acme", 1)
     metrics.instance_stopped(ScriptKey("production", "other"), "acme", "idle")
+    metrics.handed_on("errand")
     read = samples(metrics)
     for definition in DEFINITIONS:
         suffix = "_count" if definition.type == "histogram" else ""
