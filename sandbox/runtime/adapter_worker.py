@@ -38,10 +38,13 @@ class WorkerAdapter:
         takes = fitting(entrypoint, 2) if _has_init(entrypoint) else 0
         fetch = find_method(entrypoint, "fetch")
         extra = fitting(fetch, 4) - 2 if not isinstance(fetch, staticmethod) else 0
+        asks_nothing = inspect.isfunction(fetch) and extra < 0
 
         def call(request: Request, invocation: Invocation) -> Any:
             context = Context(invocation)
             instance = entrypoint(*(context, env)[:takes])
+            if asks_nothing:
+                return instance.fetch()
             return instance.fetch(request, *(env, context)[: max(extra, 0)])
 
         handlers = ["fetch", *(name for name in _EVENTS if find_in(entrypoint, name) is not None)]

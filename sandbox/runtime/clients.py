@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any
 
 from sandbox.runtime.client_transport import ClientTransport, encode_head
-from sandbox.runtime.context import adapt_anyio, run_sync
+from sandbox.runtime.context import adapt_anyio, wait_for_wire
 from sandbox.runtime.workers.fetching import fetch
 from sandbox.runtime.workers.request import Request
 
@@ -88,7 +88,7 @@ class BlockingSocket:
 
     def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
         """Send the request, wait for the answer and return it as a file."""
-        return io.BufferedReader(io.BytesIO(run_sync(_perform(self._exchange))))
+        return io.BufferedReader(io.BytesIO(wait_for_wire(_perform(self._exchange))))
 
     def settimeout(self, _seconds: float | None) -> None:
         """Accept it: the gateway's own time limits hold."""
@@ -119,7 +119,7 @@ class BlockingStream:
         """Return a part of the answer; the first call sends the request."""
         if self._answer is None:
             try:
-                self._answer = io.BytesIO(run_sync(_perform(self._exchange)))
+                self._answer = io.BytesIO(wait_for_wire(_perform(self._exchange)))
             except OSError as error:
                 raise self._failed(str(error)) from error
         return self._answer.read(max_bytes)

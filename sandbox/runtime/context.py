@@ -224,6 +224,13 @@ def wait_until(awaitable: Awaitable[Any]) -> None:
     require_current("waitUntil()").wait_until(awaitable)
 
 
+def wait_for_wire(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Wait for what only the gateway has to answer; on the loop's own thread the loop waits."""
+    server = require_current("an HTTP client").server
+    on_loop = threading.current_thread() is threading.main_thread() and server.loop.is_running()
+    return server.stand(coroutine) if on_loop else run_sync(coroutine)
+
+
 def run_sync(awaitable: Awaitable[Any]) -> Any:
     """Wait for ``awaitable`` from synchronous code and return its result.
 

@@ -70,6 +70,35 @@ class FormData(workers.FormData):
         return workers.FormData()
 
 
+class Uint8Array(bytes):
+    """What ``to_js`` makes of bytes: themselves, with what is asked of an array."""
+
+    @classmethod
+    def new(cls, value: Any = b"", *_: Any) -> Uint8Array:
+        """Make one of bytes, numbers or a length."""
+        return cls(value)
+
+    @property
+    def buffer(self) -> Uint8Array:
+        """The same bytes."""
+        return self
+
+    @property
+    def length(self) -> int:
+        """How many they are."""
+        return len(self)
+
+    byteLength = length  # noqa: N815 - JavaScript's spelling
+
+    def to_py(self, **_: Any) -> memoryview:
+        """The same bytes, as Pyodide converts them."""
+        return memoryview(self)
+
+    def to_bytes(self) -> bytes:
+        """The same bytes."""
+        return bytes(self)
+
+
 class JSON:
     """``JSON.parse`` and ``JSON.stringify``."""
 
@@ -129,8 +158,8 @@ async def fetch(resource: Any, init: Any = None, **options: Any) -> workers.Fetc
 
 
 def to_js(value: Any, **_: Any) -> Any:
-    """Return the value: nothing has to be converted."""
-    return value
+    """Return the value; bytes get what JavaScript's arrays have."""
+    return Uint8Array(value) if isinstance(value, bytes | bytearray | memoryview) else value
 
 
 def create_proxy(function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
@@ -141,7 +170,7 @@ def create_proxy(function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
 def modules() -> dict[str, ModuleType]:
     """Return what is importable of JavaScript's world, by name."""
     js = ModuleType("js", "What JavaScript's global scope has and this platform offers.")
-    classes = (Response, Request, Headers, FormData, JSON, Object, Date)
+    classes = (Response, Request, Headers, FormData, JSON, Object, Date, Uint8Array)
     js.__dict__.update({kind.__name__: kind for kind in classes})
     js.__dict__.update(
         console=console,

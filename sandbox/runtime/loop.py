@@ -55,6 +55,8 @@ class Server:
         self._root: asyncio.Task[None] | None = None
         self._awaited: asyncio.Task[Any] | None = None
         """What synchronous code has the loop run for."""
+        self._standing = False
+        """Code on the loop waits for the wire, and nothing else may begin or go on."""
         self._drained = asyncio.Event()
         channel.on_frame = self._on_frame
         loop.watch(channel.wire, channel.poll)
@@ -115,6 +117,27 @@ class Server:
         finally:
             self._awaited = outer
 
+    def stand(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Take a coroutine to its end while the loop stands still: it may wait for the wire only.
+
+        Raises what it raises.
+        """
+        outer, self._standing = self._standing, True
+        self.subrequests.standing = True
+        try:
+            while True:
+                waits_for: Any = coroutine.send(None)
+                waits_for._asyncio_future_blocking = False
+                self.channel.pump(waits_for.done)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        finally:
+            coroutine.close()
+            self._standing = self.subrequests.standing = outer
+            if self._deferred and not outer:
+                self.loop.call_soon(self._start_early)
+
     # Frames from the gateway
 
     def _on_frame(self, frame: Frame) -> None:
@@ -149,7 +172,7 @@ class Server:
         head = decode_struct(RequestHead, frame.payload)
         invocation = Invocation(self, frame.stream, head, ended=bool(frame.flags & END))
         self.invocations[frame.stream] = invocation
-        if self.adapter is None or self._running is not None:
+        if self.adapter is None or self._running is not None or self._standing:
             self._deferred.append(invocation)
         else:
             self._launch(invocation)
@@ -274,6 +297,9 @@ class Server:
             self.loop.call_later(wait, _cancel_rest, invocation)
             return
         invocation.cancel(ClientGone("the client closed the connection"))
+        if self._standing:
+            # Its code may be what waits: nothing else ends that.
+            self.subrequests.abandon(invocation)
         task = self._awaited if invocation is self._running else invocation.task
         if task is None or self.adapter is None:
             return

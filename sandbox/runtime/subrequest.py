@@ -82,6 +82,8 @@ class Subrequests:
         self._channel = channel
         self._open: dict[int, Subrequest] = {}
         self._next_stream = 1
+        self.standing = False
+        """The loop stands still: no task can send a body."""
 
     async def fetch(
         self,
@@ -106,6 +108,9 @@ class Subrequests:
         elif isinstance(body, bytes) and subrequest.sending.fits(len(body)):
             frame = encode_struct(FrameType.FETCH, stream, head)
             self._channel.send(frame + subrequest.sending.frame(body))
+        elif isinstance(body, bytes) and self.standing:
+            self._channel.send(encode_struct(FrameType.FETCH, stream, head))
+            subrequest.sending.write_blocking(body, end=True)
         else:
             self._channel.send(encode_struct(FrameType.FETCH, stream, head))
             loop = asyncio.get_running_loop()

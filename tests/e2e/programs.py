@@ -302,6 +302,8 @@ class Default(WorkerEntrypoint):
         if path == "/json":
             init = to_js({"headers": {"content-type": "application/json"}, "status": 201})
             return Response.new(JSON.stringify({"a": 1}), init)
+        if path == "/bytes":
+            return Response.new(convert(b"\\x89PNG").buffer, headers={"content-type": "image/png"})
         if path == "/headers":
             return Response.new("", headers=Headers.new({"x-a": "1"}.items()))
         if path == "/asgi":

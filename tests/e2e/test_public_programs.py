@@ -166,6 +166,7 @@ def test_a_worker_written_for_pyodide(node: LiveNode) -> None:
     made = node.request(name, "/json")
     assert (made.status_code, made.json()) == (201, {"a": 1})
     assert node.request(name, "/headers").headers["x-a"] == "1"
+    assert node.request(name, "/bytes").content == b"\x89PNG"
     assert node.request(name, "/", "POST", content="abc").text == "ABC"
     assert node.request(name, "/asgi").json() == {"env": "none", "mode": "cors"}
 

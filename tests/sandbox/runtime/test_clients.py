@@ -159,16 +159,55 @@ def on_fetch(request):
 
 
 @pytest.mark.parametrize("call", ["httpx.get", "urllib.request.urlopen"])
-def test_a_synchronous_client_on_the_event_loop_is_told_what_to_do(
+def test_a_synchronous_client_on_the_event_loop_stops_the_loop(
     instance: Instance, call: str
 ) -> None:
     source = f"""
-import httpx, urllib.request
+import asyncio, httpx, urllib.request
+from workers import Response
 async def on_fetch(request):
-    {call}("{HOST}/")
+    if request.url.endswith("/plain"):
+        await asyncio.sleep(0)
+        return Response(await request.text())
+    answer = {call}("{HOST}/")
+    await asyncio.sleep(0)
+    again = {call}("{HOST}/again")
+    return Response(str([answer.read(), again.read()]))
 """
     instance.load(source)
-    assert "asyncio.to_thread" in instance.get().exceptions[0].message
+    instance.fetch = echo
+    streams = [instance.open(path=path, method="POST", body=b"b") for path in ("/", "/plain", "/")]
+    said = f"[b'GET {HOST}:443/ ', b'GET {HOST}:443/again ']".encode()
+    assert [instance.finish(stream).body for stream in streams] == [said, b"b", said]
+    instance.fetch = lambda head, body: FetchError("refused", "a private address")
+    assert "a private address" in instance.get().exceptions[0].message
+
+
+def test_a_synchronous_client_on_the_event_loop_sends_a_long_body(instance: Instance) -> None:
+    source = f"""
+import httpx
+from workers import Response
+async def on_fetch(request):
+    return Response.json(len(httpx.post("{HOST}/", content=b"x" * 700_000).text))
+"""
+    assert results(instance, source) == len(f"POST {HOST}:443/ ") + 700_000
+
+
+def test_a_client_that_leaves_ends_what_stops_the_loop(instance: Instance) -> None:
+    source = f"""
+import urllib.request
+from workers import Response
+async def on_fetch(request):
+    if request.url.endswith("/next"):
+        return Response("next")
+    urllib.request.urlopen("{HOST}/never")
+"""
+    instance.load(source)
+    instance.fetch = None
+    stream = instance.open()
+    instance.until(lambda: bool(instance.fetches))
+    instance.cancel(stream)
+    assert instance.get("/next").body == b"next"
 
 
 def test_threads_of_asynchronous_code_may_use_synchronous_clients(instance: Instance) -> None:

@@ -50,6 +50,7 @@ def test_request_and_response(instance: Instance) -> None:
         "async def on_fetch(request, env, ctx): return request.url + env.X",
         "async def on_fetch(*args): return args[0].url + args[1].X",
         "class Default:\n    async def fetch(self, request): return request.url",
+        "class Default:\n    async def fetch(self): return 'https://hello.example.com:8443/p'",
         "class Default:\n    def fetch(self, request, env, ctx): return request.url + env.X",
         (
             "class Default:\n    def __init__(self, ctx, env): self.e = env\n"
