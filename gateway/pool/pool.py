@@ -40,6 +40,10 @@ from sandbox import SandboxError
 
 logger = logging.getLogger(__name__)
 
+LONGEST_PAUSE_SECONDS = 30.0
+"""Between the starts of a script that keeps failing."""
+PLATFORM_PAUSE_SECONDS = 1.0
+"""The same where the platform failed: once it is well, nobody is to wait for long."""
 STARTS_A_CORE = 2
 """Instances of one tenant that start at once, for each core."""
 
@@ -274,7 +278,7 @@ class Pool:
         if refusal is not group.last_error and not isinstance(refusal, StaleRoute):
             group.failures += 1
             group.last_error = refusal
-            group.backoff_until = time.monotonic() + min(30.0, 0.1 * 2 ** min(group.failures, 9))
+            group.backoff_until = time.monotonic() + pause_after(group.failures, refusal)
         if group.is_serving():
             self._serve_waiters(group)
         else:
@@ -392,6 +396,13 @@ class Pool:
             group.instances.remove(instance)
 
 
+def pause_after(failures: int, refusal: Exception) -> float:
+    """Seconds until the next start after so many that failed in a row, the last with this."""
+    own = isinstance(refusal, TenantFailed | LimitExceeded)
+    longest = LONGEST_PAUSE_SECONDS if own else PLATFORM_PAUSE_SECONDS
+    return min(longest, 0.1 * 2.0 ** min(failures, 9))
+
+
 def _as_refusal(error: Exception, group: Group) -> Exception:
     if isinstance(error, StartFailed):
         return start_refused(error.failed, group.limits)
@@ -399,4 +410,6 @@ def _as_refusal(error: Exception, group: Group) -> Exception:
         return error
     name = group.key.name
     logger.error("no instance could be started", extra={"script": name, "error": str(error)})
-    return PlatformFailed("The platform could not start an instance of the worker.")
+    failed = PlatformFailed("The platform could not start an instance of the worker.")
+    failed.retry_after_seconds = math.ceil(PLATFORM_PAUSE_SECONDS)
+    return failed

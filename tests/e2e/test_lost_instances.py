@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 
+from gateway.errors import CpuExceeded, PlatformFailed, TenantFailed
 from gateway.pool.instance import Instance
-from sandbox import Sandbox, SandboxSpec
+from gateway.pool.pool import pause_after
+from sandbox import Sandbox, SandboxSpec, SpawnError
 from tests.support.node import LiveNode, live_node
 from tests.support.observed import Observed
 from tests.support.raw import wire
@@ -245,3 +247,29 @@ def test_one_that_is_killed_again_and_again_is_refused(
     answer = doomed.live.upload("unlucky", {"main.py": TURNWISE})
     assert answer.status_code == 400
     assert killer.spawned == 2
+
+
+def test_where_none_can_be_started_the_next_try_is_near(
+    doomed: Doomed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live, name = doomed.live, "turnwise"
+    assert live.request(name).text == "ok"
+    doomed.instance(name).channel.loop.call_soon_threadsafe(doomed.node.forget)
+    wait_until(lambda: name not in {i.version.key.name for i in doomed.node.pool.instances()})
+
+    async def refuse(spec: SandboxSpec) -> Sandbox:
+        raise SpawnError("no more processes")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(doomed.node.supervisor, "spawn", refuse)
+        answer = live.request(name)
+    assert (answer.status_code, answer.headers["waypost-code"]) == (503, "platform")
+    assert answer.headers["retry-after"] == "1"
+    wait_until(lambda: live.request(name).text == "ok")
+
+
+def test_who_cannot_help_it_does_not_wait_longer_and_longer() -> None:
+    own = [pause_after(failures, TenantFailed("it raises")) for failures in range(1, 20)]
+    assert own == sorted(own)
+    assert own[-1] == pause_after(19, CpuExceeded("it burns")) == 30
+    assert pause_after(19, PlatformFailed("no instance")) == 1
