@@ -8,12 +8,13 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable
+from inspect import CO_VARARGS, CO_VARKEYWORDS
 from types import ModuleType
 from typing import Any
 
 from sandbox.errors import ProtocolError
 from sandbox.runtime import bytecode, vendored
-from sandbox.runtime.adapter import Adapter, is_async_callable
+from sandbox.runtime.adapter import Adapter, is_async_callable, is_plain
 from sandbox.runtime.adapter_asgi import AsgiAdapter
 from sandbox.runtime.adapter_worker import WorkerAdapter, find_method
 from sandbox.runtime.adapter_wsgi import WsgiAdapter
@@ -193,6 +194,11 @@ def is_wsgi(target: Callable[..., Any]) -> bool:
 
 def _takes(target: Callable[..., Any], count: int) -> bool:
     """Whether a callable can be called with so many arguments."""
+    if is_plain(target):
+        code = target.__code__
+        least = code.co_argcount - len(target.__defaults__ or ())
+        most = count if code.co_flags & CO_VARARGS else code.co_argcount
+        return least <= count <= most and code.co_kwonlyargcount == len(target.__kwdefaults__ or ())
     try:
         signature = inspect.signature(target)
     except (TypeError, ValueError):
@@ -205,6 +211,9 @@ def _takes(target: Callable[..., Any], count: int) -> bool:
 
 
 def _parameters(target: Callable[..., Any]) -> list[str]:
+    if is_plain(target) and not target.__code__.co_flags & (CO_VARARGS | CO_VARKEYWORDS):
+        code = target.__code__
+        return list(code.co_varnames[: code.co_argcount + code.co_kwonlyargcount])
     try:
         return list(inspect.signature(target).parameters)
     except (TypeError, ValueError):

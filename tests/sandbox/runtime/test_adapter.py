@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import pytest
 
+from sandbox.runtime import loader
 from sandbox.runtime.adapter import find_in, fitting, is_async_callable
 
 
@@ -108,3 +109,24 @@ def test_a_method_is_found_as_it_was_defined() -> None:
     assert find_in(_Derived, "nothing") is None
     assert find_in(_WithMeta, "found") is _Meta.__dict__["found"]
     assert find_in(_Bare, "__init__") is object.__dict__["__init__"]
+
+
+def _named(a: int, b: int = 0, *, c: int) -> None: ...
+
+
+def _application(environ: int, start_response: int, /, *rest: int, key: int = 0) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "target", [_two, _mixed, _any, _wrapping, _signed, _named, _application, lambda a, b: None]
+)
+def test_the_parameters_of_an_application_are_what_inspect_says(target: Any) -> None:
+    signature = inspect.signature(target)
+    assert loader._parameters(target) == list(signature.parameters)
+    for count in range(5):
+        try:
+            signature.bind(*range(count))
+        except TypeError:
+            assert not loader._takes(target, count)
+        else:
+            assert loader._takes(target, count)
