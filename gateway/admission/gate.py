@@ -45,8 +45,9 @@ class Permit:
         if self._held:
             return
         self._gate.check(self._request, self._route)
-        bodies, tenant = self._gate.bodies, self._route.tenant
-        self._early = await bodies.enter(self._request, tenant, self._route.limits)
+        if self._request.arrival is not None:
+            bodies, tenant = self._gate.bodies, self._route.tenant
+            self._early = await bodies.enter(self._request, tenant, self._route.limits)
         try:
             await self._gate.enter(self._request, self._route)
         except BaseException:
