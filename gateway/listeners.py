@@ -9,7 +9,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
-import msgspec
 import uvicorn
 
 from gateway.config import Config
@@ -60,19 +59,12 @@ class Listeners:
         ``box``: what they hand to one another."""
         bounds = within_descriptors(config.http)
         if cells is not None:
-            most = -(-bounds.connections // cells.processes)
-            bounds = msgspec.structs.replace(bounds, connections=most)
             # What others post from here on waits for the server, which waits until they have let
             # go of the instances that are to be here.
             cells.take(willing=True)
             await asyncio.sleep(2 * LOOK_SECONDS)
-        kind: Callable[..., HttpConnection] = MovableConnection if box else HttpConnection
-        if bounds.proxy_protocol:
-            proxies = TrustedProxies(config.routing.trusted_proxies)
-            proxied = ProxiedMovableConnection if box else ProxiedConnection
-            kind = partial(proxied, proxies=proxies)
         ping_seconds = config.websocket.ping_seconds
-        made = partial(kind, bounds=bounds, ping_seconds=ping_seconds, express=edge)
+        made = partial(_kind(config, cells), bounds=bounds, ping_seconds=ping_seconds, express=edge)
         server = Server(_settings(edge, made, TENANTS_DRAIN_SECONDS), cells)
         await self._open(stack, server, sock, box)
 
@@ -110,6 +102,16 @@ class Listeners:
     async def retire(self) -> None:
         """Leave the sockets to the node that follows, and let clients go over to it in peace."""
         await asyncio.gather(*(server.retire(RETIRE_SECONDS) for server in self._servers))
+
+
+def _kind(config: Config, cells: Cells | None) -> Callable[..., HttpConnection]:
+    """What makes the connections of the tenants' listener."""
+    if not config.http.proxy_protocol:
+        return HttpConnection if cells is None else partial(MovableConnection, cells=cells)
+    proxies = TrustedProxies(config.routing.trusted_proxies)
+    if cells is None:
+        return partial(ProxiedConnection, proxies=proxies)
+    return partial(ProxiedMovableConnection, proxies=proxies, cells=cells)
 
 
 def _settings(

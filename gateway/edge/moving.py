@@ -16,6 +16,7 @@ from gateway.edge.connection import PIECE, HttpConnection
 from gateway.edge.cycle import CarefulCycle
 from gateway.edge.proxied import ProxiedConnection
 from gateway.edge.proxy_header import Itself
+from gateway.processes.cells import Cells
 from gateway.processes.mailbox import MAX_BYTES, Moved
 
 if TYPE_CHECKING:
@@ -42,8 +43,12 @@ class MovableConnection(HttpConnection):
 
     has_proxy_header = False
 
-    def __init__(self, *args: Any, brought: Brought | None = None, **more: Any) -> None:
+    def __init__(
+        self, *args: Any, cells: Cells | None = None, brought: Brought | None = None, **more: Any
+    ) -> None:
+        """``cells``: where processes tell how many connections they have."""
         super().__init__(*args, **more)
+        self._cells = cells
         self._brought = brought
         self.moves = 0
         """How often the request at hand was handed on."""
@@ -74,6 +79,15 @@ class MovableConnection(HttpConnection):
             self.scheme = "https"
         self.data_received(brought.data)
         self.moves = moved.moves
+
+    @property
+    def _are_too_many(self) -> bool:
+        """A process may always have its part, and more while all together have not too many."""
+        here, most, cells = len(self.connections), self._bounds.connections, self._cells
+        if cells is None:
+            return here > most
+        share = -(-most // cells.processes)
+        return here > share and max(here, cells.connections_of_all(here)) > most
 
     # What came, request by request
 
@@ -164,6 +178,8 @@ class MovableConnection(HttpConnection):
         # Who is gone may be remembered for long: by tasks, and until cycles are collected.
         self._kept, self._alone = [], None
         super().connection_lost(exc)
+        if self._cells is not None:
+            self._cells.connections_of_all(len(self.connections))
 
     def make_scope(
         self,

@@ -57,12 +57,15 @@ class PatientProtocol(HttpToolsProtocol):
         super().connection_made(cast("asyncio.Transport", self._corked))
         self.flow = self._flow = HeldFlow(cast("asyncio.Transport", self._corked))
         self._counted_as = self._crowd.join(self.client[0] if self.client else "", self)
-        if len(self.connections) > self._bounds.connections and not self._crowd.make_room(
-            self._counted_as, self.loop.time()
-        ):
+        if self._are_too_many and not self._crowd.make_room(self._counted_as, self.loop.time()):
             transport.abort()
             return
         self._await_head()
+
+    @property
+    def _are_too_many(self) -> bool:
+        """With this one there are more connections than there may be."""
+        return len(self.connections) > self._bounds.connections
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The client is gone, and with it all that it asked for."""

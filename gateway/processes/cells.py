@@ -155,6 +155,13 @@ class Cells:
             (counts[index] for index in range(self.processes) if index != self.index), default=AWAY
         )
 
+    def connections_of_all(self, open_here: int) -> int:
+        """How many all have that take some; as many as are open here, here."""
+        if self._connections[self.index] != AWAY:
+            self._connections[self.index] = open_here
+        counts = self._connections[: self.processes]
+        return sum(count for count in counts if count != AWAY)
+
     def connections_of(self, index: int) -> int:
         """How many a process has; very many when it takes none."""
         return self._connections[index]

@@ -9,7 +9,7 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -50,7 +50,7 @@ plans:
   two: {instances: 2, concurrency: 64}
   many: {instances: 8, concurrency: 64}
 default_plan: one
-http: {connections: 3000}
+http: {connections: 60}
 """
 
 
@@ -145,6 +145,15 @@ def test_a_connection_may_ask_for_scripts_of_different_homes(node: Served) -> No
             assert first.setdefault(name, answer.body) == answer.body
         connection.send(b"".join(map(get, names * 3)))
         assert [connection.answer().body for _ in names * 3] == [first[n] for n in names] * 3
+
+
+def test_all_connections_may_be_at_one_home(node: Served) -> None:
+    """More than its part of them, each of which is kept and used again."""
+    with ExitStack() as stack:
+        for count in range(2 * 60 // PROCESSES):
+            connection = stack.enter_context(wire(port(node)))
+            connection.send(get("a"))
+            assert connection.answer().status == 200, count
 
 
 def test_uploads_arrive_whole(node: Served) -> None:

@@ -54,6 +54,23 @@ def test_two_never_both_see_nobody_else(machine: str) -> None:
         cells.close()
 
 
+def test_connections_of_all_are_those_of_who_takes_some() -> None:
+    cells = Cells.create(3)
+    other = Cells(os.dup(cells.descriptor), processes=3, index=1)
+    try:
+        # It takes none yet.
+        assert cells.connections_of_all(5) == 0
+        cells.connections(5)
+        other.connections(7)
+        assert cells.connections_of_all(6) == 13
+        assert other.connections_of_all(7) == 13
+        other.away()
+        assert other.connections_of_all(8) == 6
+    finally:
+        other.close()
+        cells.close()
+
+
 def test_a_processor_that_lets_writes_wait_is_kept_from_it_by_the_kernel() -> None:
     assert fence_of("aarch64") is os.sched_yield
     assert fence_of("AMD64") is not os.sched_yield
