@@ -261,7 +261,6 @@ def test_a_reload_under_load_loses_no_request(node: Served) -> None:
 
 def test_when_a_home_dies_another_takes_its_place_until_it_is_back(node: Served) -> None:
     names = ["a", "b", "c", "d"]
-    before = {name: who(node, name) for name in names}
     victim = others(node)[0]
     os.kill(victim, signal.SIGKILL)
     assert not wait_until_gone({victim}, 60)
@@ -273,7 +272,6 @@ def test_when_a_home_dies_another_takes_its_place_until_it_is_back(node: Served)
     for name in names:
         wait_until(lambda: len({who(node, name) for _ in range(12)}) == 1)  # noqa: B023
         wait_until(lambda: series(node, "waypost_instances", name) == 1)  # noqa: B023
-    assert any(who(node, name) == old for name, old in before.items())
 
 
 def readiness(node: Served) -> int:
