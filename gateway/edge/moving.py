@@ -54,7 +54,7 @@ class MovableConnection(HttpConnection):
         """How often the request at hand was handed on."""
         self._alone: bytes | None = None
         """A request that came whole and is the only one; None where ``_kept`` says more."""
-        self._kept: list[list[bytes]] = []
+        self._kept: list[bytearray] = []
         """What came of each request that is not answered, the oldest first."""
         self._lost_track = False
         """Where a request begins is not known, until all are answered."""
@@ -133,21 +133,21 @@ class MovableConnection(HttpConnection):
 
     def _read_part(self, data: bytes) -> None:
         if self._alone is not None:
-            self._kept, self._alone = [[self._alone]], None
+            self._kept, self._alone = [bytearray(self._alone)], None
         requests, between = self._requests, not (self._in_head or self._in_body or self._upgrading)
         alone = between and self._idle
         super().data_received(data)
         begun = self._requests - requests
         if alone:
             self._lost_track = begun > 1
-            self._kept = [[data]] if begun else []
+            self._kept = [bytearray(data)] if begun else []
             self._given = False
             self.moves = 0
         elif self._lost_track or begun != between:
             # Nothing began with an empty line, or something did in the middle of this.
             self._lost_track = self._lost_track or begun > between
         elif between:
-            self._kept.append([data])
+            self._kept.append(bytearray(data))
         else:
             self._keep(data)
 
@@ -163,7 +163,7 @@ class MovableConnection(HttpConnection):
             self._given = True
             self._kept[0].clear()
         elif self._kept:
-            self._kept[-1].append(data)
+            self._kept[-1] += data
 
     def on_response_complete(self) -> None:
         """An answer is complete: what it answers is kept no more."""
@@ -213,10 +213,10 @@ class MovableConnection(HttpConnection):
             await asyncio.sleep(0)
         if self._given or self._lost_track or self.is_gone:
             return None
-        kept = self._kept if self._alone is None else [[self._alone]]
+        kept = self._kept if self._alone is None else [self._alone]
         if not kept:
             return None
-        data = b"".join(part for parts in kept for part in parts) + self._backlog
+        data = b"".join((*kept, self._backlog))
         return data if len(data) <= MAX_BYTES else None
 
     def unpack(self) -> None:
