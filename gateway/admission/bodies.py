@@ -20,7 +20,9 @@ MIB = 1 << 20
 class Bodies:
     """Those that are inside, by tenant."""
 
-    def __init__(self) -> None:
+    def __init__(self, processes: int = 1) -> None:
+        """``processes``: how many a tenant's places are spread over."""
+        self._processes = processes
         self._inside: dict[str, int] = {}
 
     def inside(self, tenant: str) -> int:
@@ -36,7 +38,7 @@ class Bodies:
         if arrival is None or arrival.arrived:
             return False
         inside = self.inside(tenant)
-        if inside < min(limits.concurrency, limits.instances) // 2:
+        if inside < min(limits.concurrency, limits.instances) // (2 * self._processes):
             self._inside[tenant] = inside + 1
             return True
         try:

@@ -12,6 +12,7 @@ import random
 from collections import deque
 from functools import partial
 
+from gateway.admission.bodies import Bodies
 from gateway.admission.gate import Gate
 from gateway.model.http import Request
 from gateway.model.route import Route
@@ -49,6 +50,7 @@ class SharedGate(Gate):
 
     def __init__(self, *, queue_seconds: float, cells: Cells) -> None:
         super().__init__(queue_seconds=queue_seconds)
+        self.bodies = Bodies(cells.processes)
         self._cells = cells
         self._here: dict[str, _Tenant] = {}
         self._hungry: dict[str, _Tenant] = {}

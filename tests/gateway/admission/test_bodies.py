@@ -87,11 +87,15 @@ async def test_half_of_the_places_are_for_bodies_on_their_way() -> None:
     assert await bodies.enter(request(Dripping()), "acme", LIMITS)
 
 
-@pytest.mark.parametrize(("instances", "inside"), [(1, 0), (2, 1), (3, 1), (4, 2), (100, 2)])
-async def test_code_that_has_few_processes_has_half_of_them_free(
-    instances: int, inside: int
+@pytest.mark.parametrize(
+    ("processes", "instances", "inside"),
+    [(1, 1, 0), (1, 2, 1), (1, 3, 1), (1, 4, 2), (1, 100, 2), (2, 4, 1), (4, 4, 0)],
+)
+async def test_code_that_has_few_instances_has_half_of_them_free(
+    processes: int, instances: int, inside: int
 ) -> None:
-    bodies, limits = Bodies(), Limits(concurrency=4, instances=instances, wall_ms=1)
+    bodies = Bodies(processes)
+    limits = Limits(concurrency=4, instances=instances, wall_ms=1)
     for _ in range(inside):
         assert await bodies.enter(request(Dripping()), "acme", limits)
     with pytest.raises(WallTimeExceeded):
