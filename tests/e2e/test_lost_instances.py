@@ -19,8 +19,9 @@ from gateway.pool.pool import pause_after
 from sandbox import Sandbox, SandboxSpec, SpawnError
 from tests.support.node import LiveNode, live_node
 from tests.support.observed import Observed
-from tests.support.raw import wire
+from tests.support.raw import LATE, wire
 from tests.support.served import wait_until
+from tests.support.sockets import client, closed_with
 
 TURNWISE = """
 import time
@@ -45,6 +46,15 @@ async def chunks():
 
 async def on_fetch(request):
     return Response(chunks())
+"""
+
+TALKS = """
+async def app(scope, receive, send):
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        while (await receive())["type"] == "websocket.receive":
+            await send({"type": "websocket.send", "text": "heard"})
 """
 
 
@@ -88,7 +98,8 @@ class Doomed:
 def doomed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Doomed]:
     with live_node(tmp_path_factory.mktemp("doomed"), make=Observed) as live:
         assert isinstance(live.node, Observed)
-        for name, source in (("turnwise", TURNWISE), ("shared", SHARED), ("streams", STREAMS)):
+        scripts = (("turnwise", TURNWISE), ("shared", SHARED), ("streams", STREAMS))
+        for name, source in (*scripts, ("talks", TALKS)):
             live.deploy(name, source, plan="enterprise", limits={"instances": 1})
         yield Doomed(live, live.node)
 
@@ -139,6 +150,18 @@ def test_an_answer_that_has_begun_is_cut_and_is_the_platforms_fault(doomed: Doom
         (event,) = tail.wait()
     assert b"first" in received
     assert not received.endswith(b"0\r\n\r\n")
+    assert (event["outcome"], event["exceptions"]) == ("internalError", [])
+    assert doomed.debts() == {}
+
+
+def test_a_websocket_is_closed_as_by_the_platform(doomed: Doomed) -> None:
+    live = doomed.live
+    with live.tail("talks") as tail, client(live.started.tenant_port, "talks") as connection:
+        connection.send("hello")
+        assert connection.recv(LATE) == "heard"
+        doomed.kill_zygote()
+        assert closed_with(connection) == (1011, "The platform could not go on.")
+        (event,) = tail.wait()
     assert (event["outcome"], event["exceptions"]) == ("internalError", [])
     assert doomed.debts() == {}
 
