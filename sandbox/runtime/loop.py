@@ -135,8 +135,15 @@ class Server:
         finally:
             coroutine.close()
             self._standing = self.subrequests.standing = outer
-            if self._deferred and not outer:
-                self.loop.call_soon(self._start_early)
+            if not outer:
+                self.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Take in what came before, or together with, what the loop stood still for."""
+        if self._running is None and self.adapter is not None:
+            self._start_early()
+        else:
+            self.channel.dispatch_pending()
 
     # Frames from the gateway
 

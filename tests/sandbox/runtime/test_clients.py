@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 
 import pytest
 
@@ -193,6 +194,31 @@ async def on_fetch(request):
     assert results(instance, source) == len(f"POST {HOST}:443/ ") + 700_000
 
 
+def test_a_synchronous_client_in_what_a_synchronous_handler_leaves_behind(
+    instance: Instance,
+) -> None:
+    source = f"""
+import asyncio, urllib.request
+from workers import Response, waitUntil
+served, behind = [], []
+async def later():
+    await asyncio.sleep(0)
+    behind.append(urllib.request.urlopen("{HOST}/").read().decode())
+    served.append("between")
+def on_fetch(request):
+    served.append(request.url[-1])
+    if request.url.endswith("1"):
+        waitUntil(later())
+    return Response.json([served, behind])
+"""
+    instance.load(source)
+    instance.fetch = echo
+    first, second = instance.open(path="/1"), instance.open(path="/2")
+    assert json.loads(instance.finish(first).body) == [["1"], []]
+    said = [["1", "between", "2"], [f"GET {HOST}:443/ "]]
+    assert json.loads(instance.finish(second).body) == said
+
+
 def test_a_client_that_leaves_ends_what_stops_the_loop(instance: Instance) -> None:
     source = f"""
 import urllib.request
@@ -206,8 +232,12 @@ async def on_fetch(request):
     instance.fetch = None
     stream = instance.open()
     instance.until(lambda: bool(instance.fetches))
+    # Both in one piece: the second must not be left lying.
+    instance.signal(signal.SIGSTOP)
     instance.cancel(stream)
-    assert instance.get("/next").body == b"next"
+    following = instance.open(path="/next")
+    instance.signal(signal.SIGCONT)
+    assert instance.finish(following).body == b"next"
 
 
 def test_threads_of_asynchronous_code_may_use_synchronous_clients(instance: Instance) -> None:
