@@ -42,6 +42,11 @@ class Exchange:
         """Take a part of the request."""
         self._written.append(bytes(data))
 
+    def wait(self) -> bytes:
+        """Send it from synchronous code, and wait for the answer as HTTP/1.1."""
+        answer: bytes = wait_for_wire(_perform(self), self._host)
+        return answer
+
     def request(self) -> Request:
         """Return the whole request. Raises OSError when it is none."""
         head, _, body = b"".join(self._written).partition(b"\r\n\r\n")
@@ -88,7 +93,7 @@ class BlockingSocket:
 
     def makefile(self, *_: Any, **__: Any) -> io.BufferedReader:
         """Send the request, wait for the answer and return it as a file."""
-        return io.BufferedReader(io.BytesIO(wait_for_wire(_perform(self._exchange))))
+        return io.BufferedReader(io.BytesIO(self._exchange.wait()))
 
     def settimeout(self, _seconds: float | None) -> None:
         """Accept it: the gateway's own time limits hold."""
@@ -119,7 +124,7 @@ class BlockingStream:
         """Return a part of the answer; the first call sends the request."""
         if self._answer is None:
             try:
-                self._answer = io.BytesIO(wait_for_wire(_perform(self._exchange)))
+                self._answer = io.BytesIO(self._exchange.wait())
             except OSError as error:
                 raise self._failed(str(error)) from error
         return self._answer.read(max_bytes)

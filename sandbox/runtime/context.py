@@ -224,11 +224,16 @@ def wait_until(awaitable: Awaitable[Any]) -> None:
     require_current("waitUntil()").wait_until(awaitable)
 
 
-def wait_for_wire(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Wait for what only the gateway has to answer; on the loop's own thread the loop waits."""
-    server = require_current("an HTTP client").server
+def wait_for_wire(coroutine: Coroutine[Any, Any, Any], host: str) -> Any:
+    """Wait for what only the gateway has to answer; on the loop's own thread the loop waits.
+
+    But not for itself: RuntimeError there, if ``host`` is the one that the request was for.
+    """
+    invocation = require_current("an HTTP client")
+    server, own = invocation.server, invocation.head.authority.lower()
     on_loop = threading.current_thread() is threading.main_thread() and server.loop.is_running()
-    return server.stand(coroutine) if on_loop else run_sync(coroutine)
+    itself = f"{own}:".startswith(f"{host.lower()}:")
+    return server.stand(coroutine) if on_loop and not itself else run_sync(coroutine)
 
 
 def run_sync(awaitable: Awaitable[Any]) -> Any:

@@ -184,6 +184,19 @@ async def on_fetch(request):
     assert "a private address" in instance.get().exceptions[0].message
 
 
+@pytest.mark.parametrize("url", ["https://hello.example.com:8443/a", "http://Hello.example.com/"])
+def test_a_synchronous_client_on_the_event_loop_does_not_wait_for_itself(
+    instance: Instance, url: str
+) -> None:
+    source = f"""
+import urllib.request
+async def on_fetch(request):
+    urllib.request.urlopen("{url}")
+"""
+    instance.load(source)
+    assert "asyncio.to_thread" in instance.get().exceptions[0].message
+
+
 def test_a_synchronous_client_on_the_event_loop_sends_a_long_body(instance: Instance) -> None:
     source = f"""
 import httpx
