@@ -50,9 +50,10 @@ ANSWERS = {
     "/101": (101, [], [b""]),
     "/999": (999, [], [b""]),
     "/half": (200, [], [b"abc", None]),
+    "/slow-stream": (200, [], [b"abc", b"def", b""]),
 }
 
-SLOW = ("/half", "/long-stream", "/short-stream")
+SLOW = ("/half", "/long-stream", "/short-stream", "/slow-stream")
 seen = asyncio.Event()
 
 async def app(scope, receive, send):
@@ -253,7 +254,9 @@ def test_http10_may_ask_to_stay_where_answers_tell_their_length(port: int) -> No
             answer = connection.answer(method)
             assert answer.get("connection") == "keep-alive", path
             assert body in (answer.body, None)
-        connection.send(old("/stream", stay))
+        connection.send(old("/slow-stream", stay))
+        assert connection.socket.recv(1, socket.MSG_PEEK)
+        assert ask(port, request("/seen")).status == 200
         (answer,) = connection.answers()
         assert (answer.body, answer.whole, answer.get("connection")) == (b"abcdef", True, "close")
         assert not answer.all("transfer-encoding")
