@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections import deque
 from collections.abc import Callable
 from typing import Protocol, cast
 
@@ -20,7 +19,8 @@ from gateway.pool.exchange import Exchange, protocol_violation
 from gateway.pool.fairness import A_TURN, Share
 from gateway.pool.logpipe import LogPipe
 from gateway.pool.logroom import LogRoom
-from gateway.pool.passage import LARGE, Passage, Sink
+from gateway.pool.outbox import HIGH_WATER, Outbox
+from gateway.pool.passage import Passage, Sink
 from sandbox import ProtocolError, payloads, protocol
 from sandbox.payloads import ExceptionRecord, Failed, FetchOwner, LogRecord, Ready, ResponseHead
 from sandbox.protocol import Frame, FrameType
@@ -56,8 +56,6 @@ STALE_NS = 5_000_000
 """How far the clock may be behind on a host that cannot read it exactly: a scheduler tick."""
 
 
-HIGH_WATER = 256 * 1024
-"""Bytes that wait for an instance to read them; above, bodies for it wait where they come from."""
 MAX_UNREAD = 1 << 20
 MAX_UNREAD_EACH = 512 * 1024
 """What else may wait (heads, refusals, credit): so much, and so much for each request in flight."""
@@ -116,10 +114,11 @@ class Channel(asyncio.Protocol):
         self._decoder = protocol.Decoder(protocol.FROM_INSTANCE, at_once=AT_ONCE)
         self._transport: asyncio.Transport | None = None
         self._next_stream = 2
-        self._outbox: list[bytes | memoryview] = []
-        self._outbox_bytes = 0
-        self._paused = False
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._outbox = outbox = Outbox(self.loop, self._check_unread)
+        self.send = outbox.send
+        """Write frames before the loop waits; dropped when the wire is down."""
+        self.room = outbox.room
+        """Wait until the instance has read most of what it was sent."""
         self.log_room = LogRoom()
         self._news: list[Callable[[], None]] = []
         self._receiving = False
@@ -138,7 +137,7 @@ class Channel(asyncio.Protocol):
         """The wire is up."""
         self._transport = cast("asyncio.Transport", transport)
         self._transport.set_write_buffer_limits(HIGH_WATER)
-        self.passage.transport = self._transport
+        self.passage.transport = self._outbox.to = self._transport
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the instance."""
@@ -243,14 +242,9 @@ class Channel(asyncio.Protocol):
 
     def unsent(self) -> list[Exchange]:
         """Invocations whose request is not on the wire yet, so that no code has seen it."""
-        data, at = b"".join(self._outbox), 0
-        asked = []
-        while at < len(data):
-            length, kind, _, _, stream = protocol.HEADER.unpack_from(data, at)
-            if kind == FrameType.REQUEST and stream in self.exchanges:
-                asked.append(self.exchanges[stream])
-            at += protocol.HEADER_SIZE + length
-        return asked
+        return [
+            self.exchanges[stream] for stream in self._outbox.unsent() if stream in self.exchanges
+        ]
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The instance closed its end, or died."""
@@ -271,67 +265,22 @@ class Channel(asyncio.Protocol):
                     return
                 self.passage.feed(data)
 
-    # Sending
-
-    def send(self, data: bytes | memoryview) -> None:
-        """Write frames, all of one turn of the loop at once; dropped when the wire is down.
-
-        A write that wakes the instance costs as much as a small request, and one that finds it
-        awake costs little.
-        """
-        if self.closed:
-            return
-        if not self._outbox:
-            self.loop.call_soon(self._flush)
-        self._outbox.append(data)
-        self._outbox_bytes += len(data)
-
-    def _flush(self) -> None:
-        transport = self._transport
-        if transport is None or transport.is_closing():
-            # What stays here was never sent, and is told as that.
-            return
-        outbox, self._outbox = self._outbox, []
-        size, self._outbox_bytes = self._outbox_bytes, 0
-        if size >= LARGE:
-            transport.writelines(outbox)
-        else:
-            transport.write(outbox[0] if len(outbox) == 1 else b"".join(outbox))
-        if self._paused:
-            self._check_unread(transport)
-        elif self._waiting:
-            self._let_go()
-
-    def _check_unread(self, transport: asyncio.Transport) -> None:
-        """An instance can answer what it has not read; what it does not read we hold."""
-        if self.subrequests is None:
-            # Its code is on its way, and has a time limit of its own.
-            return
-        if transport.get_write_buffer_size() > MAX_UNREAD + MAX_UNREAD_EACH * len(self.exchanges):
-            self._break(protocol_violation("answers, and did not read what it was sent"))
-
-    async def room(self) -> None:
-        """Wait until the instance has read most of what it was sent; not at all when it is gone."""
-        while (self._paused or self._outbox_bytes >= HIGH_WATER) and not self.closed:
-            waiter: asyncio.Future[None] = self.loop.create_future()
-            self._waiting.append(waiter)
-            await waiter
-
-    def _let_go(self) -> None:
-        """Have those who wait for room look again, in order."""
-        waiting, self._waiting = self._waiting, deque()
-        for waiter in waiting:
-            if not waiter.done():
-                waiter.set_result(None)
-
     def pause_writing(self) -> None:
         """More waits for the instance than is good."""
-        self._paused = True
+        self._outbox.pause()
 
     def resume_writing(self) -> None:
         """The instance has read most of it."""
-        self._paused = False
-        self._let_go()
+        self._outbox.resume()
+
+    def _check_unread(self, size: int) -> None:
+        """An instance can answer what it has not read; what it does not read we hold."""
+        # While its code is on its way, that has a time limit of its own.
+        most = MAX_UNREAD + MAX_UNREAD_EACH * len(self.exchanges)
+        if self.subrequests is not None and size > most:
+            self._break(protocol_violation("answers, and did not read what it was sent"))
+
+    # Invocations
 
     def open(self, request: Request, route: Route) -> Exchange:
         """Give a new invocation its stream."""
@@ -351,7 +300,7 @@ class Channel(asyncio.Protocol):
         if self.closed:
             return
         self.closed = True
-        self._let_go()
+        self._outbox.close()
         self._log_pipe.close()
         if self.subrequests is not None:
             self.subrequests.close()
