@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import os
+from pathlib import Path
 from typing import Final
 
 LOOK_SECONDS: Final = 10.0
@@ -35,20 +37,20 @@ class Heap:
         )
         if self._info is not None:
             self._info.restype = _HeapInfo
-        self._kept = 0
-        """Free bytes of which the kernel has the pages already, or which are not worth it."""
+        self._floor = 0
+        """Resident bytes that cannot be less: those left when last something was given back."""
 
     def look(self) -> bool:
         """Give back what is free, if it is much; whether it was."""
         if self._info is None or self._trim is None:
             return False
-        free: int = self._info().fordblks
-        self._kept = min(self._kept, free)
-        if free - self._kept < MUCH:
+        # What was given back still counts as free: only who has grown since has anything to give.
+        resident = _resident_bytes()
+        self._floor = min(self._floor, resident)
+        if self._info().fordblks < MUCH or resident - self._floor < MUCH:
             return False
         self._trim(0)
-        # What was given back still counts as free.
-        self._kept = free
+        self._floor = _resident_bytes()
         return True
 
     async def run(self) -> None:
@@ -56,3 +58,8 @@ class Heap:
         while True:
             await asyncio.sleep(LOOK_SECONDS)
             await asyncio.to_thread(self.look)
+
+
+def _resident_bytes() -> int:
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
