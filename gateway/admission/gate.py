@@ -164,8 +164,10 @@ class Gate:
         tenant = self._tenants[slug]
         if websocket:
             tenant.sockets -= 1
-        else:
+        elif tenant.waiters:
             self._release(tenant)
+        else:
+            tenant.in_flight -= 1
         if tenant.in_flight == 0 and tenant.sockets == 0:
             del self._tenants[slug]
 

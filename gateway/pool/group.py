@@ -92,7 +92,8 @@ class Group:
         least = 0
         for instance in self.instances:
             if instance.state is State.SERVING and instance.meter.tripped is None:
-                taken = instance.taken
+                # What it tells as ``taken``; asked of every one, for every request.
+                taken = instance.in_flight + instance.reserved - instance.sockets
                 if taken == 0:
                     return instance
                 if taken < instance.capacity and (best is None or taken < least):

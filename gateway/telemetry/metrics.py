@@ -176,7 +176,8 @@ class Metrics(Observer):
             return
         if self._gone and self._went_after(invocation.started_ns, route.key, route.tenant):
             return
-        self._of(route.key, route.tenant).add(invocation)
+        series = self._series.get(route.key) or self._new_series(route.key, route.tenant)
+        series.add(invocation)
 
     def handed_on(self, how: str) -> None:
         """Count a request that another process serves; ``how`` it goes there is one of few."""
