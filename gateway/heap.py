@@ -37,20 +37,22 @@ class Heap:
         )
         if self._info is not None:
             self._info.restype = _HeapInfo
+        self._gone = 0
+        """Free bytes of which the kernel has the pages: they still count as free."""
         self._floor = 0
-        """Resident bytes that cannot be less: those left when last something was given back."""
+        """Resident bytes when last something was given back, or fewer."""
 
     def look(self) -> bool:
         """Give back what is free, if it is much; whether it was."""
         if self._info is None or self._trim is None:
             return False
-        # What was given back still counts as free: only who has grown since has anything to give.
-        resident = _resident_bytes()
-        self._floor = min(self._floor, resident)
-        if self._info().fordblks < MUCH or resident - self._floor < MUCH:
+        free, resident = self._info().fordblks, _resident_bytes()
+        self._gone, self._floor = min(self._gone, free), min(self._floor, resident)
+        # More was freed since, or some of what is gone was taken and freed again between two looks.
+        if free - self._gone < MUCH and (free < MUCH or resident - self._floor < MUCH):
             return False
         self._trim(0)
-        self._floor = _resident_bytes()
+        self._gone, self._floor = free, _resident_bytes()
         return True
 
     async def run(self) -> None:
