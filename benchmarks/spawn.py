@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> dict[str, object]:
             try:
                 said = _ours(user)
             except (OSError, RuntimeError) as error:
-                skipped[name] = str(error)
+                skipped[name] = _reason(error)
                 continue
             samples.setdefault(name, []).extend(said["samples"])
             words[name] = f"level {said['level']}, cgroups {said['cgroups']}"
@@ -88,6 +88,11 @@ def _users() -> list[tuple[str, int | None]]:
     if os.geteuid() != 0:
         return [("waypost, ordinary user", None)]
     return [("waypost, root", None), ("waypost, ordinary user", ORDINARY_USER)]
+
+
+def _reason(error: OSError | RuntimeError) -> str:
+    """Why something was skipped, without names that mean something on this machine only."""
+    return str(error.strerror) if isinstance(error, OSError) else str(error)
 
 
 def _ours(user: int | None) -> dict[str, list[float]]:
@@ -116,7 +121,7 @@ def _peers(skipped: dict[str, str]) -> list[tuple[str, list[str]]]:
         try:
             _command([*jail, *PYTHON])
         except (OSError, RuntimeError) as error:
-            skipped[name] = str(error)
+            skipped[name] = _reason(error)
             continue
         peers += [
             (f"{name}, the same Python", [*jail, *PYTHON]),
