@@ -105,6 +105,13 @@ class Line:
         with contextlib.suppress(ConnectionError):
             await self._writer.drain()
 
+    async def say_body(self, message: dict[str, Any]) -> None:
+        """Send the bytes of an ASGI message, a piece at a time."""
+        body, more = message.get("body", b""), message.get("more_body", False)
+        for start in range(0, max(1, len(body)), PIECE):
+            last = start + PIECE >= len(body)
+            await self.say(Piece(bytes(body[start : start + PIECE]), more or not last))
+
     async def hear(self, decoder: msgspec.msgpack.Decoder[Any]) -> Any:
         """The next frame; None when the other end is gone, or not to be understood."""
         try:
@@ -192,10 +199,7 @@ def _asked(scope: dict[str, Any], *, itself: bool) -> Asked:
 async def _carry_in(line: Line, receive: Any) -> None:
     """The request's body; then hang up when who asked is gone."""
     while (message := await receive())["type"] != "http.disconnect":
-        body, more = message.get("body", b""), message.get("more_body", False)
-        for start in range(0, max(1, len(body)), PIECE):
-            last = start + PIECE >= len(body)
-            await line.say(Piece(bytes(body[start : start + PIECE]), more or not last))
+        await line.say_body(message)
     line.close()
 
 
@@ -244,10 +248,7 @@ class _Exchange:
         if message["type"] == "http.response.start":
             await self._line.say(Answered(message["status"], message["headers"]))
             return
-        body, more = message.get("body", b""), message.get("more_body", False)
-        for start in range(0, max(1, len(body)), PIECE):
-            last = start + PIECE >= len(body)
-            await self._line.say(Piece(bytes(body[start : start + PIECE]), more or not last))
+        await self._line.say_body(message)
 
 
 def _scope(asked: Asked) -> dict[str, Any]:

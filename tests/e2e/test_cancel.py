@@ -19,6 +19,7 @@ from sandbox.payloads import Close
 from tests.support.node import OPERATOR_TOKEN, LiveNode
 from tests.support.observed import Observed
 from tests.support.raw import wire
+from tests.support.requests import a_scope
 
 WORKER = """
 from workers import Response, WorkerEntrypoint, fetch
@@ -130,18 +131,7 @@ def request(node: Observed, name: str, sent: list[bytes]) -> Coroutine[Any, Any,
         sent.append(message.get("body", b""))
 
     headers = [(b"host", f"{name}.localhost".encode()), (b"transfer-encoding", b"chunked")]
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "POST",
-        "scheme": "http",
-        "path": "/",
-        "raw_path": b"/",
-        "query_string": b"",
-        "headers": headers,
-        "client": ("127.0.0.1", 1),
-        "server": None,
-    }
+    scope = a_scope("POST", headers)
     assert node.rooms is not None
     return node.rooms.edge(scope, receive, send)
 
@@ -200,19 +190,7 @@ def talk(node: Observed, name: str, got: list[bytes]) -> Coroutine[Any, Any, Non
         (b"sec-websocket-version", b"13"),
         (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA=="),
     ]
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": "GET",
-        "scheme": "http",
-        "path": "/",
-        "raw_path": b"/",
-        "query_string": b"",
-        "headers": headers,
-        "client": ("127.0.0.1", 1),
-        "server": None,
-        UPGRADE: Talk(got),
-    }
+    scope = a_scope("GET", headers, **{UPGRADE: Talk(got)})
     assert node.rooms is not None
     return node.rooms.edge(scope, receive, send)
 

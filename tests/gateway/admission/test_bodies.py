@@ -13,6 +13,7 @@ from gateway.model.http import Request
 from gateway.model.plan import Limits
 from gateway.model.route import Route
 from gateway.model.script import ScriptKey, TenantStatus
+from tests.support.requests import a_request
 
 pytestmark = pytest.mark.anyio
 LIMITS = Limits(concurrency=4, instances=8, body_mb=1)
@@ -39,20 +40,7 @@ class Dripping:
 
 
 def request(arrival: Dripping | None = None, content_length: int | None = None) -> Request:
-    return Request(
-        ray="r",
-        method="POST",
-        scheme="http",
-        host="acme.localhost",
-        authority="acme.localhost",
-        path=b"/",
-        query=b"",
-        headers=[],
-        client=None,
-        accept="",
-        content_length=content_length,
-        arrival=arrival,
-    )
+    return a_request(method="POST", content_length=content_length, arrival=arrival)
 
 
 def route(limits: Limits = LIMITS) -> Route:

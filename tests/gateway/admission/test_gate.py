@@ -12,6 +12,7 @@ from gateway.model.http import Request
 from gateway.model.plan import Limits
 from gateway.model.route import Route
 from gateway.model.script import ScriptKey, TenantStatus
+from tests.support.requests import a_request
 
 pytestmark = pytest.mark.anyio
 
@@ -30,19 +31,7 @@ def route(
 
 
 def request(content_length: int | None = None) -> Request:
-    return Request(
-        ray="r",
-        method="POST",
-        scheme="http",
-        host="acme.localhost",
-        authority="acme.localhost",
-        path=b"/",
-        query=b"",
-        headers=[],
-        client=None,
-        accept="",
-        content_length=content_length,
-    )
+    return a_request(method="POST", content_length=content_length)
 
 
 async def test_more_than_the_plan_allows_waits_for_a_slot() -> None:

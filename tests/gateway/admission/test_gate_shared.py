@@ -16,6 +16,7 @@ from gateway.model.plan import Limits
 from gateway.model.route import Route
 from gateway.model.script import ScriptKey, TenantStatus
 from gateway.processes.cells import Cells, Kind
+from tests.support.requests import a_request
 
 pytestmark = pytest.mark.anyio
 
@@ -32,19 +33,7 @@ def route(slots: int = 1, tenant: str = "acme") -> Route:
 
 
 def request(*, websocket: bool = False) -> Request:
-    return Request(
-        ray="r",
-        method="GET",
-        scheme="http",
-        host="acme.localhost",
-        authority="acme.localhost",
-        path=b"/",
-        query=b"",
-        headers=[],
-        client=None,
-        accept="",
-        websocket=websocket,
-    )
+    return a_request(websocket=websocket)
 
 
 @pytest.fixture

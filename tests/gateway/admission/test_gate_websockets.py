@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
-import msgspec
 import pytest
 
 from gateway.admission.gate import Gate
 from gateway.errors import LoadShed
-from gateway.model.http import Request
 from gateway.model.plan import Limits
 from gateway.model.route import Route
 from gateway.model.script import ScriptKey, TenantStatus
+from tests.support.requests import a_request
 
 pytestmark = pytest.mark.anyio
 ROUTE = Route(
@@ -23,19 +22,8 @@ ROUTE = Route(
     limits=Limits(concurrency=1, websockets=2),
     status=TenantStatus.ACTIVE,
 )
-PLAIN = Request(
-    ray="r",
-    method="GET",
-    scheme="http",
-    host="acme.localhost",
-    authority="acme.localhost",
-    path=b"/",
-    query=b"",
-    headers=[],
-    client=None,
-    accept="",
-)
-SOCKET = msgspec.structs.replace(PLAIN, websocket=True)
+PLAIN = a_request()
+SOCKET = a_request(websocket=True)
 
 
 async def test_one_too_many_is_shed_at_once() -> None:
